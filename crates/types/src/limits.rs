@@ -1,0 +1,37 @@
+//! Bounds that hold everywhere. A bare number names its unit last.
+
+/// Longest key, in bytes. The shortest is 1.
+pub const KEY_BYTES_MAX: usize = 4096;
+
+/// Longest value, in bytes, unless the shard's replicated limit is lower.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Requests in one log entry at the most. Bounds the work of one `apply`.
+pub const ENTRY_REQUESTS_MAX: usize = 1024;
+
+/// Once an entry holds this many bytes of requests no further request is added to it.
+pub const ENTRY_BYTES_SOFT_MAX: usize = 1 << 20;
+
+/// No entry is larger: a soft-full entry plus one request of the largest size.
+pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES_SOFT_MAX + VALUE_BYTES_MAX + 4 * KEY_BYTES_MAX + 1024;
+
+/// Largest gRPC message that servers and SDK accept.
+pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Operations in one `Batch` call at the most.
+pub const BATCH_OPERATIONS_MAX: usize = 4096;
+
+/// Most items that one page of a scan returns.
+pub const SCAN_PAGE_ITEMS_MAX: u32 = 10_000;
+
+/// A scan page ends after this many bytes of keys and values, even if fewer items than asked were found.
+pub const SCAN_PAGE_BYTES_SOFT_MAX: usize = 2 << 20;
+
+/// Shortest time to live of a key, in milliseconds.
+pub const TTL_MS_MIN: u64 = 1;
+
+/// Longest time to live of a key, in milliseconds: ten years, far from any overflow of the lease clock.
+pub const TTL_MS_MAX: u64 = 10 * 366 * 24 * 3600 * 1000;
+
+const _: () = assert!(ENTRY_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX); // else a full entry could never be replicated
+const _: () = assert!(SCAN_PAGE_BYTES_SOFT_MAX + VALUE_BYTES_MAX + KEY_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX);
