@@ -1,0 +1,60 @@
+//! The workspace's own tasks, run as `cargo xtask TASK`. One file per task.
+//!
+//! > **Invariant:** this crate depends on nothing but the standard library. It is what runs first on a fresh machine, and
+//! > must be able to say what is missing there before anything else can be built.
+
+mod cargo;
+mod ci;
+mod demo;
+mod failure;
+mod json;
+mod prerequisites;
+mod say;
+mod test;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+
+const USAGE: &str = "\
+cargo xtask demo [--repeat N] [--keep]   start a real three-node cluster, import real records, kill a leader in the
+                                         middle, and prove that every acknowledged record is there
+cargo xtask test [FILTER]                build everything and run every test (or those whose name contains FILTER)
+cargo xtask ci                           what .ci/run runs: test, then clippy, rustfmt and rustdoc
+
+--repeat N   run the whole proof N times, each in a fresh cluster
+--keep       leave the cluster running at the end, and say how to stop it";
+
+/// The same number that `ringctl` uses for bad usage.
+const EXIT_USAGE: u8 = 3;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        ["demo", rest @ ..] => match demo::Options::parse(rest) {
+            Ok(options) => demo::run(options),
+            Err(problem) => return bad_usage(&problem),
+        },
+        ["test"] => test::run(None),
+        ["test", filter] if !filter.starts_with('-') => test::run(Some(filter)),
+        ["ci"] => ci::run(),
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => return bad_usage(&format!("`{}` is not a task", other.join(" "))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            eprintln!("\nxtask failed: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bad_usage(problem: &str) -> ExitCode {
+    eprintln!("{problem}\n\n{USAGE}");
+    ExitCode::from(EXIT_USAGE)
+}
