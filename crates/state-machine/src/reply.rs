@@ -58,7 +58,9 @@ impl Done {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// The condition did not hold.
-    #[error("the condition does not hold: the key is at revision {revision}, version {version} (0 = absent). Read it and decide again")]
+    #[error(
+        "the condition does not hold: the key is at revision {revision}, version {version} (0 = absent). Read it and decide again"
+    )]
     ConditionFailed {
         /// Of the key's last write; [`Revision::ZERO`] if it is absent.
         revision: Revision,
@@ -91,7 +93,9 @@ pub enum Refusal {
     },
     /// The request was born at or below the dedup floor and its outcome is not known any more. Certain for a caller who
     /// never sent it before; for one who did, unknown.
-    #[error("the request was born at revision {birth}, and outcomes up to {floor} are forgotten. If it was never sent before, send it again with a fresh id")]
+    #[error(
+        "the request was born at revision {birth}, and outcomes up to {floor} are forgotten. If it was never sent before, send it again with a fresh id"
+    )]
     RequestTooOld {
         /// The request's.
         birth: Revision,

@@ -40,6 +40,7 @@ pub trait View {
     }
 
     /// Visits the records from `from` up to but not including `to`, in order, until the visitor breaks.
+    #[allow(clippy::type_complexity)] // said once, and plainer than a name for it
     fn scan(
         &self,
         space: Space,

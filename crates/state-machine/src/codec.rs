@@ -1,0 +1,116 @@
+//! Entries, requests and replies as bytes: one byte of format version, then postcard.
+//!
+//! Logs are written by one build and read by the next, and during a rolling restart by the one before. A reader that
+//! meets a newer version says so and stops; it never guesses.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Action, Command, Condition, Entry, MetaCommand, Reply, Request};
+
+/// The format that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Why bytes are not what they should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Not even a version.
+    #[error("nothing to decode: not even the format version")]
+    Empty,
+    /// Written by a newer build (or by something else altogether).
+    #[error(
+        "written in format {version}; this build reads up to {FORMAT_VERSION}. Start the newer build that wrote it"
+    )]
+    UnknownVersion {
+        /// What the bytes say.
+        version: u8,
+    },
+    /// Cut off, or damaged.
+    #[error("the bytes are cut off or damaged: {reason}")]
+    Malformed {
+        /// What was found.
+        reason: String,
+    },
+    /// There is more than there should be.
+    #[error("{bytes} bytes follow after the end")]
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
+}
+
+impl Entry {
+    /// As it stands in the log.
+    pub fn encode(&self) -> Bytes {
+        encode(self, 16 + self.requests.iter().map(Request::encoded_len_estimate).sum::<usize>())
+    }
+
+    /// Reads back what [`Entry::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Entry, DecodeError> {
+        decode(bytes)
+    }
+}
+
+impl Request {
+    /// For the way from the node that took the request to the shard's leader.
+    pub fn encode(&self) -> Bytes {
+        encode(self, self.encoded_len_estimate())
+    }
+
+    /// Reads back what [`Request::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Request, DecodeError> {
+        decode(bytes)
+    }
+
+    /// About how many bytes it takes in an entry: cheap, and never less than the keys and values in it.
+    pub fn encoded_len_estimate(&self) -> usize {
+        const FIXED: usize = 48; // id, seen, tags and lengths, at their longest
+        FIXED
+            + match &self.command {
+                Command::Mutate(mutation) => {
+                    let condition = match &mutation.condition {
+                        Condition::ValueIs(value) => value.len() + 4,
+                        _ => 0,
+                    };
+                    let action = match &mutation.action {
+                        Action::Put { value, .. } => value.as_ref().len(),
+                        Action::Delete => 0,
+                        Action::Add { .. } => 30,
+                    };
+                    mutation.key.as_ref().len() + condition + action
+                }
+                Command::ExpireKeys(keys) => keys.iter().map(|key| key.as_ref().len() + 2).sum(),
+                Command::Collect { .. } | Command::Advance(_) | Command::SetLimits(_) => 0,
+                Command::Meta(MetaCommand::RegisterNode(node)) => node.address.len() + node.labels.len(),
+                Command::Meta(MetaCommand::ReportShard(descriptor)) => 32 + 24 * descriptor.replicas.len(),
+            }
+    }
+}
+
+/// For the way back from the shard's leader, and for dedup memory.
+pub fn encode_reply(reply: &Reply) -> Bytes {
+    encode(reply, 64)
+}
+
+/// Reads back what [`encode_reply`] wrote.
+pub fn decode_reply(bytes: &[u8]) -> Result<Reply, DecodeError> {
+    decode(bytes)
+}
+
+fn encode<T: Serialize>(value: &T, len_estimate: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(1 + len_estimate);
+    bytes.push(FORMAT_VERSION);
+    postcard::to_extend(value, bytes).expect("plain data in memory can be written").into()
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&FORMAT_VERSION, payload)) => match postcard::take_from_bytes(payload) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => Err(DecodeError::TrailingBytes { bytes: rest.len() }),
+            Err(error) => Err(DecodeError::Malformed { reason: error.to_string() }),
+        },
+        Some((&version, _)) => Err(DecodeError::UnknownVersion { version }),
+    }
+}
