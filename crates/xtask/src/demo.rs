@@ -108,7 +108,7 @@ fn prove(programs: &Programs, records: &Records, keep: bool) -> Outcome<Report> 
     }
 
     say::step(format!("importing {} records with `ringctl import`", say::thousands(records.records.len())));
-    let mut import = Import::start(&ringctl, records, cluster.dir())?;
+    let mut import = Import::start(&ringctl, records, &cluster)?;
     let acknowledged_at_kill = import.wait_for(records.records.len() / 3)?;
     let (shard, killed) = *ringctl.leaders()?.first().ok_or_else(|| Failure("the cluster has no shards".into()))?;
     cluster.kill_node(killed)?;

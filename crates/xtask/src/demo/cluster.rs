@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -38,14 +39,14 @@ pub(crate) struct Cluster {
     dir: PathBuf,
     nodes: Vec<Node>,
     /// Removes the directory, and kills the processes should we not come to it ourselves.
-    janitor: Janitor,
+    janitor: Rc<Janitor>,
 }
 
 impl Cluster {
     /// Starts the nodes; [`Cluster::wait_until_healthy`] tells when they can be used.
     pub(crate) fn start(program: &Path) -> Outcome<Cluster> {
         let dir = temporary_directory()?;
-        let janitor = Janitor::of(&dir)?;
+        let janitor = Rc::new(Janitor::of(&dir)?);
         let ports = free_ports(ports_first(), 2 * NODES as usize)?;
         let nodes = (1..=NODES).zip(ports.chunks(2)).map(|(node, ports)| Node {
             node,
@@ -137,6 +138,11 @@ impl Cluster {
     /// For files of the demo; removed with the cluster.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Who cleans up, for other processes that work in the directory.
+    pub(crate) fn janitor(&self) -> Rc<Janitor> {
+        Rc::clone(&self.janitor)
     }
 
     /// Leaves the processes running and the files where they are. Says how to end them.

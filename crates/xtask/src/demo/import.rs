@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::cluster::tail;
+use super::cluster::{Cluster, tail};
+use super::janitor::Janitor;
 use super::records::Records;
 use super::ringctl::Ringctl;
 use crate::failure::{Context, Outcome, fail};
@@ -22,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A running import.
 pub(crate) struct Import {
     process: Child,
+    janitor: Rc<Janitor>,
     begun: Instant,
     total: usize,
     acknowledgements: Acknowledgements,
@@ -42,7 +45,8 @@ pub(crate) struct Done {
 
 impl Import {
     /// Writes the records to a file and starts `ringctl import` on it.
-    pub(crate) fn start(ringctl: &Ringctl, records: &Records, dir: &Path) -> Outcome<Import> {
+    pub(crate) fn start(ringctl: &Ringctl, records: &Records, cluster: &Cluster) -> Outcome<Import> {
+        let dir = cluster.dir();
         let (input, acked, errors) = (dir.join("records.ndjson"), dir.join("acked"), dir.join("import.log"));
         records.write(&input)?;
         File::create(&acked).context(format!("creating {}", acked.display()))?;
@@ -51,9 +55,12 @@ impl Import {
         command.arg(&input).arg("--acked").arg(&acked);
         command.stdout(log.try_clone().context("sharing the log file")?).stderr(log);
         let process = command.spawn().context("cannot start `ringctl import`")?;
+        let janitor = cluster.janitor();
+        janitor.watch(process.id());
         let now = Instant::now();
         Ok(Import {
             process,
+            janitor,
             begun: now,
             total: records.records.len(),
             acknowledgements: Acknowledgements::open(&acked)?,
@@ -127,6 +134,7 @@ impl Drop for Import {
         // Only after a failure is it still running.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        self.janitor.forget(self.process.id());
     }
 }
 

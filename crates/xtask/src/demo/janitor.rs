@@ -4,10 +4,10 @@
 //! that only we hold. However we end, the pipe closes; then it kills the processes it was told of and removes the
 //! directory. Processes are told by number, and forgotten once they are waited for, so no stranger is ever killed.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Mutex;
 
 use crate::failure::{Context, Outcome};
 
@@ -29,7 +29,7 @@ rm -rf -- "$dir"
 /// Watches over one temporary directory and the processes that work in it.
 pub(crate) struct Janitor {
     shell: Child,
-    orders: Mutex<Option<ChildStdin>>,
+    orders: RefCell<Option<ChildStdin>>,
 }
 
 impl Janitor {
@@ -38,7 +38,7 @@ impl Janitor {
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT, "demo-janitor"]).arg(dir).stdin(Stdio::piped());
         let mut shell = command.spawn().context("cannot start a shell to clean up after the demo")?;
-        let orders = Mutex::new(shell.stdin.take());
+        let orders = RefCell::new(shell.stdin.take());
         Ok(Janitor { shell, orders })
     }
 
@@ -58,7 +58,7 @@ impl Janitor {
     }
 
     fn order(&self, line: &str) {
-        if let Some(orders) = self.orders.lock().expect("no thread panics while it writes").as_mut() {
+        if let Some(orders) = self.orders.borrow_mut().as_mut() {
             // A janitor that is gone cannot clean up; the demo itself goes on.
             let _ = orders.write_all(line.as_bytes());
         }
@@ -67,7 +67,7 @@ impl Janitor {
 
 impl Drop for Janitor {
     fn drop(&mut self) {
-        drop(self.orders.lock().map(|mut orders| orders.take()));
+        drop(self.orders.take()); // closes the pipe
         let _ = self.shell.wait();
     }
 }
