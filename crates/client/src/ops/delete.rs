@@ -1,0 +1,133 @@
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ringfence_proto::v1::cas_request::Then;
+use ringfence_proto::v1::operation::Kind as Ask;
+use ringfence_proto::v1::result::Kind as Told;
+use ringfence_proto::{Reason, v1};
+use ringfence_types::{Key, KeyError, Revision};
+
+use super::{Condition, key_facts, mismatched, revision};
+use crate::call::Request;
+use crate::client::Client;
+use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
+use crate::routing::Place;
+
+/// The key is absent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Of the removal; the shard's clock if there was nothing to remove.
+    pub revision: Revision,
+    /// Whether there was something to remove.
+    pub existed: bool,
+}
+
+/// Removes a key. Made by [`Client::delete`]; await it.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent until it is awaited"]
+pub struct Delete {
+    client: Client,
+    key: Bytes,
+    condition: Option<Condition>,
+    timeout: Option<Duration>,
+}
+
+/// Why a key was not removed, or perhaps was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    /// This is not a key.
+    #[error(transparent)]
+    InvalidKey(#[from] KeyError),
+    /// The [`Delete::condition`] did not hold. Read the key and decide again.
+    #[error("the condition does not hold: the key is at revision {revision}, version {version} (0 = absent)")]
+    ConditionFailed {
+        /// Of the key's last write; zero if it is absent.
+        revision: Revision,
+        /// 0 if it is absent.
+        version: u64,
+    },
+    /// No node could do it in time. Nothing happened; try again later.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// The cluster refuses, and would again. Nothing happened.
+    #[error(transparent)]
+    Rejected(Rejected),
+    /// It may have happened. Deleting again is harmless unless somebody else may create the key meanwhile.
+    #[error(transparent)]
+    OutcomeUnknown(OutcomeUnknown),
+}
+
+impl DeleteError {
+    /// Whether it may have happened.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            DeleteError::OutcomeUnknown(_) => Outcome::Unknown,
+            _ => Outcome::Refused,
+        }
+    }
+}
+
+impl From<CallFailure> for DeleteError {
+    fn from(failure: CallFailure) -> DeleteError {
+        match failure {
+            CallFailure::Refused(error) if error.reason() == Some(Reason::ConditionFailed) => {
+                let (revision, version) = key_facts(&error);
+                DeleteError::ConditionFailed { revision, version }
+            }
+            CallFailure::Refused(error) => DeleteError::Rejected(error.into()),
+            CallFailure::Unavailable(unavailable) => DeleteError::Unavailable(unavailable),
+            CallFailure::Unknown(unknown) => DeleteError::OutcomeUnknown(unknown),
+        }
+    }
+}
+
+impl Client {
+    /// Removes a key. Of an absent key it succeeds with `existed: false`.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete {
+        Delete { client: self.clone(), key: Bytes::copy_from_slice(key.as_ref()), condition: None, timeout: None }
+    }
+}
+
+impl Delete {
+    /// Only if this holds.
+    pub fn condition(mut self, condition: Condition) -> Delete {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// Another deadline than the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Delete {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    async fn run(self) -> Result<Deleted, DeleteError> {
+        let place = Place::Position(Key::new(self.key.clone())?.position());
+        let ask = match self.condition {
+            None => Ask::Delete(v1::DeleteRequest { header: None, key: self.key }),
+            Some(condition) => Ask::Cas(v1::CasRequest {
+                header: None,
+                key: self.key,
+                condition: Some(condition.into_wire()),
+                ttl_ms: None,
+                then: Some(Then::Delete(true)),
+            }),
+        };
+        match self.client.shared.call(Request { ask, place, timeout: self.timeout }).await? {
+            Told::Delete(delete) => Ok(Deleted { revision: revision(&delete.header), existed: delete.existed }),
+            Told::Cas(cas) => Ok(Deleted { revision: revision(&cas.header), existed: cas.existed }),
+            _ => Err(mismatched().into()),
+        }
+    }
+}
+
+impl IntoFuture for Delete {
+    type Output = Result<Deleted, DeleteError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

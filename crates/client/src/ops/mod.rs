@@ -1,0 +1,53 @@
+//! The operations: one file each, with its builder, its result and its errors.
+//!
+//! A builder checks what it can when it is awaited, before anything is sent: a request that cannot work fails at once,
+//! certain to have done nothing.
+
+mod add;
+mod batch;
+mod cas;
+mod condition;
+mod delete;
+mod get;
+mod put;
+mod scan;
+mod ttl;
+
+pub use add::{Add, AddError, Added};
+pub use batch::{Batch, BatchAnswer, BatchError};
+pub use cas::{Cas, CasError};
+pub use condition::Condition;
+pub use delete::{Delete, DeleteError, Deleted};
+pub use get::{Get, GetError, KeyValue};
+pub use put::{Put, PutError, Written};
+pub use scan::{Page, Scan, ScanError};
+pub use ttl::TtlError;
+
+use ringfence_proto::v1;
+use ringfence_types::Revision;
+
+use crate::Reason;
+use crate::errors::{CallFailure, Rejected};
+
+/// The revision in an answer's header. Every server sets one.
+fn revision(header: &Option<v1::ResponseHeader>) -> Revision {
+    Revision(header.as_ref().map(|header| header.revision).unwrap_or_default())
+}
+
+/// The server answered a question that was not asked. Only a fault in the server does that.
+fn mismatched() -> CallFailure {
+    CallFailure::Refused(v1::Error::new(
+        Reason::Internal,
+        "the answer is of another kind than the question; report this with the server's version",
+    ))
+}
+
+/// What a refusal says about the key.
+fn key_facts(error: &v1::Error) -> (Revision, u64) {
+    use ringfence_proto::metadata::{REVISION, VERSION};
+    (Revision(error.fact(REVISION).unwrap_or_default()), error.fact(VERSION).unwrap_or_default())
+}
+
+fn invalid(message: impl Into<String>) -> Rejected {
+    Rejected { reason: Some(Reason::InvalidRequest), message: message.into() }
+}
