@@ -1,7 +1,7 @@
 //! Runs cargo for the tasks: always the release profile, always one target directory, with signs of life.
 //!
-//! Every build selects the whole workspace. Cargo unifies the features of dependencies over what is selected, so building
-//! one package alone can give `librocksdb-sys` other build dependencies, another hash, and another quarter of an hour.
+//! Every build selects the whole workspace. Cargo unifies the features of dependencies over what is selected, so selecting
+//! less can mean other features, other hashes, and another quarter of an hour of RocksDB.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
