@@ -147,7 +147,9 @@ impl Run<'_> {
             Command::Mutate(_) | Command::ExpireKeys(_) | Command::Meta(_) => Ok(Err(Refusal::WrongGroup)),
             Command::Collect { history, dedup } => {
                 self.state.history_floor = self.state.history_floor.max(*history.min(&self.state.clock));
-                self.state.dedup_floor = self.state.dedup_floor.max(*dedup.min(&self.state.clock));
+                // Below the clock, so that a request born at the clock is taken: it is what a refused client tries next.
+                let newest = Revision(self.state.clock.0 - 1);
+                self.state.dedup_floor = self.state.dedup_floor.max(*dedup.min(&newest));
                 Ok(self.accepted())
             }
             Command::Advance(revision) => {

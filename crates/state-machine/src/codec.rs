@@ -62,9 +62,9 @@ impl Request {
         decode(bytes)
     }
 
-    /// About how many bytes it takes in an entry: cheap, and never less than the keys and values in it.
+    /// How many bytes it takes in an entry at the most, and seldom much less. Cheap: nothing is encoded.
     pub fn encoded_len_estimate(&self) -> usize {
-        const FIXED: usize = 48; // id, seen, tags and lengths, at their longest
+        const FIXED: usize = 80; // id, seen, tags, lengths and numbers, at their longest
         FIXED
             + match &self.command {
                 Command::Mutate(mutation) => {

@@ -21,10 +21,11 @@ pub struct Entry {
 /// One request of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Its name for exactly-once retries. `None` only for commands that background tasks propose and that are
-    /// harmless to repeat.
+    /// Its name for exactly-once retries of a [`Command::Mutate`]. `None` only for requests that nobody sends twice, and
+    /// for commands other than mutations: those are harmless to repeat, and their outcomes are not remembered.
     pub id: Option<RequestId>,
-    /// The highest revision its client has seen; the shard clock rises to it first, so cause comes before effect.
+    /// The highest revision its client has seen; the shard clock rises to it first, so cause comes before effect. But no
+    /// further than 10 s ahead of the leader's wall clock: a made-up revision must not use up everyone's.
     pub seen: Revision,
     /// What to do.
     pub command: Command,
@@ -37,11 +38,12 @@ pub struct Request {
 pub enum Command {
     /// A change asked for by a client.
     Mutate(Mutation),
-    /// Removes keys whose deadline the lease clock has reached. A key that was written again meanwhile, or is not due
-    /// by the entry's lease clock, is left alone. Proposed by the leader's expiry task.
+    /// Removes keys whose deadline the lease clock has reached. A key that was written again meanwhile, is not due by the
+    /// entry's lease clock, or is not this shard's, is left alone. Proposed by the leader's expiry task.
     ExpireKeys(Vec<Key>),
     /// Raises the floors. What lies below is forgotten: reads below `history` and requests born at or below `dedup` are
-    /// refused from here on. A floor never falls, and never passes the shard clock.
+    /// refused from here on. A floor never falls. The history floor never passes the shard clock, and the dedup floor
+    /// stays below it.
     Collect {
         /// Snapshot reads below this revision are refused.
         history: Revision,
@@ -115,7 +117,7 @@ pub enum Condition {
     ValueIs(Bytes),
 }
 
-/// Limits that `apply` consults, replicated so that all replicas decide alike. Raised by [`Command::SetLimits`].
+/// Limits that `apply` consults, replicated so that all replicas decide alike. Changed by [`Command::SetLimits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Longest value, in bytes; at most [`ringfence_types::limits::VALUE_BYTES_MAX`].

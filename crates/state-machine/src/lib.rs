@@ -52,6 +52,8 @@ mod record;
 mod reply;
 mod scan;
 mod shard_state;
+#[cfg(test)]
+mod tests;
 mod ttl;
 mod view;
 

@@ -92,9 +92,10 @@ pub enum Refusal {
         bytes_max: u32,
     },
     /// The request was born at or below the dedup floor and its outcome is not known any more. Certain for a caller who
-    /// never sent it before; for one who did, unknown.
+    /// never sent it before; for one who did, unknown. Also for a request that claims to be born far ahead of the shard
+    /// clock, whose outcome could never be forgotten again: that one was certainly never run.
     #[error(
-        "the request was born at revision {birth}, and outcomes up to {floor} are forgotten. If it was never sent before, send it again with a fresh id"
+        "the request was born at revision {birth}, and only those born above {floor} and up to {clock} are taken. If it was never sent before, send it again with a fresh id born at {clock}"
     )]
     RequestTooOld {
         /// The request's.

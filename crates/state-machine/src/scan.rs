@@ -114,14 +114,15 @@ fn merge(
 
         let examined: usize = lanes.iter().map(|lane| lane.examined).sum();
         let horizon = horizon.expect("a lane has more to read");
-        if examined >= query.examined_max.max(1) {
-            return Ok((items, horizon.or(query.after.clone())));
+        // Every lane reads at least once, so every page gets further than the one before.
+        if horizon.is_some() && examined >= query.examined_max {
+            return Ok((items, horizon));
         }
         let page = Budget {
             // One more than fits tells whether there is a next page.
             items: query.limit_items.max(1) - items.len() + 1,
             bytes: query.limit_bytes.saturating_sub(bytes).max(1),
-            examined: query.examined_max.max(1) - examined,
+            examined: query.examined_max.saturating_sub(examined).max(1),
         };
         let behind = lanes.iter_mut().find(|lane| !lane.done && lane.reached == horizon).expect("the least is one");
         behind.read_on(view, query, state, &page)?;

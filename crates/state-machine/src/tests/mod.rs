@@ -1,0 +1,7 @@
+//! Tests of the core as a whole: golden scripts that tell its stories, and random entries on several replicas.
+
+mod codec;
+mod model;
+mod random;
+mod reads;
+mod scripts;
