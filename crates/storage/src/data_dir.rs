@@ -1,0 +1,186 @@
+//! A node's directory: whose it is, and who has it open.
+//!
+//! ```text
+//! DIR/identity   text: format version, cluster, node, checksum
+//! DIR/lock       locked while a server has the directory open
+//! DIR/log/       the log DB
+//! DIR/state/     the state DB
+//! ```
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use ringfence_types::{ClusterId, NodeId};
+
+use crate::engine::{MemoryEngine, RocksEngine, RocksProfile};
+use crate::{LogDb, StateDb, StorageError, log, state};
+
+/// What the identity file of this release says, and the newest it reads.
+const FORMAT_VERSION: u32 = 1;
+const TITLE: &str = "ringfence data directory";
+
+/// Whose directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Format of everything in the directory.
+    pub format: u32,
+    /// Which cluster's.
+    pub cluster: ClusterId,
+    /// Which node's.
+    pub node: NodeId,
+}
+
+/// Both databases of a node.
+#[derive(Clone)]
+pub struct NodeStorage {
+    /// Logs and votes.
+    pub log: LogDb,
+    /// Applied state.
+    pub state: StateDb,
+}
+
+impl NodeStorage {
+    /// In memory, for tests and simulations.
+    pub fn memory() -> Result<NodeStorage, StorageError> {
+        Ok(NodeStorage {
+            log: LogDb::open(Arc::new(MemoryEngine::new(log::TABLES.len())))?,
+            state: StateDb::open(Arc::new(MemoryEngine::new(state::TABLES.len())))?,
+        })
+    }
+}
+
+/// An open data directory. Keep it for as long as the node runs: dropping it lets another server in.
+pub struct DataDir {
+    identity: Identity,
+    storage: NodeStorage,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory of this node, or makes one. Refused if it is open already, if it is another node's, another
+    /// cluster's or another program's, or if a newer release wrote it.
+    pub fn open(path: &Path, cluster: ClusterId, node: NodeId) -> Result<DataDir, StorageError> {
+        fs::create_dir_all(path).map_err(|error| StorageError::io(format!("create {}", path.display()), &error))?;
+        let found = DataDir::peek(path)?;
+        if found.is_none() {
+            refuse_foreign_files(path)?;
+        }
+        let lock = lock(path)?;
+        let identity = match DataDir::peek(path)? {
+            Some(found) => check_owner(path, found, cluster, node)?,
+            None => write_identity(path, Identity { format: FORMAT_VERSION, cluster, node })?,
+        };
+        let log = RocksEngine::open(&path.join("log"), log::TABLES, RocksProfile::Log)?;
+        let state = RocksEngine::open(&path.join("state"), state::TABLES, RocksProfile::State)?;
+        let storage = NodeStorage { log: LogDb::open(Arc::new(log))?, state: StateDb::open(Arc::new(state))? };
+        Ok(DataDir { identity, storage, _lock: lock })
+    }
+
+    /// Whose directory it is, without opening it. `None` if it is not one yet.
+    pub fn peek(path: &Path) -> Result<Option<Identity>, StorageError> {
+        let file = path.join("identity");
+        match fs::read_to_string(&file) {
+            Ok(text) => Identity::parse(path, &text).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io(format!("read {}", file.display()), &error)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The two databases.
+    pub fn storage(&self) -> NodeStorage {
+        self.storage.clone()
+    }
+}
+
+impl Identity {
+    fn text(&self) -> String {
+        let body = format!("{TITLE}\nformat {}\ncluster {}\nnode {}\n", self.format, self.cluster.0, self.node.0);
+        let checksum = crc32c::crc32c(body.as_bytes());
+        format!("{body}checksum {checksum:08x}\n")
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Identity, StorageError> {
+        let what = || format!("{}", path.join("identity").display());
+        let unreadable = || StorageError::corrupt(format!("{} is not an identity file", what()));
+        let field = |name: &str| -> Result<u64, StorageError> {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse().ok()).ok_or_else(unreadable)
+        };
+        // The version comes first: a newer format may look different in everything else.
+        if text.lines().next() != Some(TITLE) {
+            return Err(unreadable());
+        }
+        let format = u32::try_from(field("format")?).map_err(|_| unreadable())?;
+        if format > FORMAT_VERSION {
+            return Err(StorageError::UnknownVersion { what: what(), found: format, known: FORMAT_VERSION });
+        }
+        let identity = Identity { format, cluster: ClusterId(field("cluster")?), node: NodeId(field("node")?) };
+        if identity.text() == text { Ok(identity) } else { Err(unreadable()) }
+    }
+}
+
+fn check_owner(path: &Path, found: Identity, cluster: ClusterId, node: NodeId) -> Result<Identity, StorageError> {
+    let foreign = |what| Err(StorageError::Foreign { path: path.to_owned(), what });
+    if found.cluster != cluster {
+        return foreign(format!(
+            "this directory belongs to cluster {}, this node to cluster {}. Give the node its own directory",
+            found.cluster.0, cluster.0
+        ));
+    }
+    if found.node != node {
+        return foreign(format!(
+            "this directory belongs to node {}, this is node {}. Start it with the id of the directory, or give it its own",
+            found.node.0, node.0
+        ));
+    }
+    Ok(found)
+}
+
+/// A directory with something in it that is not ours is left alone.
+fn refuse_foreign_files(path: &Path) -> Result<(), StorageError> {
+    let list = fs::read_dir(path).map_err(|error| StorageError::io(format!("list {}", path.display()), &error))?;
+    for entry in list {
+        let entry = entry.map_err(|error| StorageError::io(format!("list {}", path.display()), &error))?;
+        let name = entry.file_name();
+        if name != "lock" && name != "identity.new" && name != "lost+found" {
+            let what = format!(
+                "there is {} in it but no identity file, so it is no data directory. Give the node an empty one",
+                name.display()
+            );
+            return Err(StorageError::Foreign { path: path.to_owned(), what });
+        }
+    }
+    Ok(())
+}
+
+fn lock(path: &Path) -> Result<File, StorageError> {
+    let name = path.join("lock");
+    let failed = |error: &std::io::Error| StorageError::io(format!("lock {}", name.display()), error);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(|e| failed(&e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    }
+}
+
+/// Entirely or not at all, and durable: a directory without a readable identity could never be opened again.
+fn write_identity(path: &Path, identity: Identity) -> Result<Identity, StorageError> {
+    let (new, name) = (path.join("identity.new"), path.join("identity"));
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(identity.text().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &name)?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(|error| StorageError::io(format!("write {}", name.display()), &error))?;
+    Ok(identity)
+}
