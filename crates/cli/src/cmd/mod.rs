@@ -1,0 +1,13 @@
+//! One file for each command: its flags, what it asks, how it prints the answer.
+
+pub mod cas;
+pub mod cluster_status;
+pub mod completions;
+pub mod del;
+pub mod export;
+pub mod get;
+pub mod import;
+pub mod incr;
+pub mod put;
+pub mod scan;
+pub mod shard_list;

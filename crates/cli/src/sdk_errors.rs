@@ -1,0 +1,171 @@
+//! What the SDK's errors mean for a person and for a script: one table from error to exit code, message and hint.
+
+use ringfence_client::{
+    AddError, CasError, ConnectError, DeleteError, GetError, OutcomeUnknown, PutError, Reason, Rejected, ScanError,
+    Unavailable,
+};
+
+use crate::exit::{Exit, Failure};
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Failure {
+        match error {
+            ConnectError::NoEndpoints | ConnectError::InvalidEndpoint { .. } => Failure::usage(error.to_string()),
+            ConnectError::Unreachable { .. } => Failure::new(Exit::CannotConnect, error.to_string())
+                .hint("`ringfence dev` starts a cluster here; --endpoints or RINGCTL_ENDPOINTS names another"),
+        }
+    }
+}
+
+impl From<Unavailable> for Failure {
+    /// Without a reason no node said anything: there is no connection to speak of.
+    fn from(error: Unavailable) -> Failure {
+        let exit = if error.reason.is_none() { Exit::CannotConnect } else { Exit::Failed };
+        Failure::new(exit, error.to_string()).hint("`ringctl cluster status` shows which nodes answer")
+    }
+}
+
+impl From<OutcomeUnknown> for Failure {
+    fn from(error: OutcomeUnknown) -> Failure {
+        Failure::new(Exit::OutcomeUnknown, error.to_string())
+    }
+}
+
+impl From<Rejected> for Failure {
+    fn from(error: Rejected) -> Failure {
+        Failure::new(exit_of(error.reason), error.to_string())
+    }
+}
+
+fn exit_of(reason: Option<Reason>) -> Exit {
+    match reason {
+        Some(
+            Reason::KeyEmpty
+            | Reason::KeyTooLarge
+            | Reason::ValueTooLarge
+            | Reason::InvalidTag
+            | Reason::InvalidCondition
+            | Reason::InvalidTtl
+            | Reason::InvalidRequest,
+        ) => Exit::BadUsage,
+        Some(
+            Reason::NotAnInteger
+            | Reason::OutOfBounds
+            | Reason::ConditionFailed
+            | Reason::UnknownShard
+            | Reason::UnknownNode
+            | Reason::HistoryGone,
+        ) => Exit::Refused,
+        Some(
+            Reason::NotLeader
+            | Reason::WrongShard
+            | Reason::WrongCluster
+            | Reason::RequestTooOld
+            | Reason::Overloaded
+            | Reason::NoQuorum
+            | Reason::OutcomeUnknown
+            | Reason::DeadlineExceeded
+            | Reason::ShuttingDown
+            | Reason::DiskFull
+            | Reason::Internal,
+        ) => Exit::Failed,
+        // A newer cluster's reason. The SDK says that it is a refusal.
+        None => Exit::Refused,
+    }
+}
+
+impl From<PutError> for Failure {
+    fn from(error: PutError) -> Failure {
+        match error {
+            PutError::InvalidKey(_) | PutError::InvalidValue(_) | PutError::InvalidTtl(_) => {
+                Failure::usage(error.to_string())
+            }
+            PutError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            PutError::Unavailable(error) => error.into(),
+            PutError::Rejected(error) => error.into(),
+            PutError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<CasError> for Failure {
+    fn from(error: CasError) -> Failure {
+        match error {
+            CasError::InvalidKey(_) | CasError::InvalidValue(_) | CasError::InvalidTtl(_) => {
+                Failure::usage(error.to_string())
+            }
+            CasError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            CasError::Unavailable(error) => error.into(),
+            CasError::Rejected(error) => error.into(),
+            CasError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<DeleteError> for Failure {
+    fn from(error: DeleteError) -> Failure {
+        match error {
+            DeleteError::InvalidKey(_) => Failure::usage(error.to_string()),
+            DeleteError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            DeleteError::Unavailable(error) => error.into(),
+            DeleteError::Rejected(error) => error.into(),
+            DeleteError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<AddError> for Failure {
+    fn from(error: AddError) -> Failure {
+        match error {
+            AddError::InvalidKey(_) => Failure::usage(error.to_string()),
+            AddError::OutOfBounds { .. } | AddError::NotAnInteger => Failure::new(Exit::Refused, error.to_string()),
+            AddError::Unavailable(error) => error.into(),
+            AddError::Rejected(error) => error.into(),
+            AddError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<GetError> for Failure {
+    fn from(error: GetError) -> Failure {
+        match error {
+            GetError::InvalidKey(_) => Failure::usage(error.to_string()),
+            GetError::HistoryGone { .. } => Failure::new(Exit::Refused, error.to_string()),
+            GetError::Unavailable(error) => error.into(),
+            GetError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Failure {
+        match error {
+            ScanError::InvalidTag(_) => Failure::usage(error.to_string()),
+            ScanError::Unavailable(error) => error.into(),
+            ScanError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+fn condition_failed(message: String) -> Failure {
+    Failure::new(Exit::Refused, message).hint("`ringctl get KEY -w json` shows what it holds now")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scripts retry on 1 and 2, give up on 3, decide anew on 4. A reason in the wrong class makes them do the wrong thing.
+    #[test]
+    fn reasons_fall_into_the_class_that_scripts_act_on() {
+        let exit = |reason| Failure::from(Rejected { reason, message: String::new() }).exit;
+        assert_eq!(exit(Some(Reason::KeyTooLarge)), Exit::BadUsage);
+        assert_eq!(exit(Some(Reason::ConditionFailed)), Exit::Refused);
+        assert_eq!(exit(Some(Reason::OutOfBounds)), Exit::Refused);
+        assert_eq!(exit(Some(Reason::DiskFull)), Exit::Failed);
+        assert_eq!(exit(None), Exit::Refused);
+        let unavailable = |reason| Failure::from(Unavailable { attempts: 1, reason, last: String::new() }).exit;
+        assert_eq!(unavailable(None), Exit::CannotConnect);
+        assert_eq!(unavailable(Some(Reason::NoQuorum)), Exit::Failed);
+    }
+}

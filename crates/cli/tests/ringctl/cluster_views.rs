@@ -1,0 +1,60 @@
+use serde_json::{Value, json};
+
+use crate::fake::FakeNode;
+use crate::program::ringctl;
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn shard_list_for_scripts_and_for_people() {
+    let fake = FakeNode::start();
+    let list = parsed(ringctl(&fake, ["shard", "list", "-w", "json"]).ok());
+    let shard = json!({
+        "shard": "1", "first_position": "0000000000000000", "last_position": "7fffffffffffffff",
+        "range_epoch": "1", "membership_epoch": "1", "leader_node": "1",
+        "replicas": [{"replica": "11", "node": "1", "voter": true}],
+    });
+    assert_eq!(list["shards"].as_array().unwrap().len(), 2);
+    assert_eq!(list["shards"][0], shard);
+    let lines = ringctl(&fake, ["shard", "list", "-w", "ndjson"]);
+    assert_eq!(lines.ok().lines().map(parsed).next(), Some(shard));
+    let table = "\
+SHARD  POSITIONS                           LEADER  REPLICAS  EPOCH
+s1     0000000000000000..7fffffffffffffff  n1      n1        1.1
+s2     8000000000000000..ffffffffffffffff  n1      n1        1.1
+";
+    assert_eq!(ringctl(&fake, ["shard", "list"]).ok(), table);
+}
+
+#[test]
+fn cluster_status_for_scripts() {
+    let fake = FakeNode::start();
+    let status = parsed(ringctl(&fake, ["cluster", "status", "-w", "json"]).ok());
+    assert_eq!(status["cluster"], "65261");
+    assert_eq!(status["nodes"][0]["up"], true);
+    let replica = &status["nodes"][0]["replicas"][1];
+    assert_eq!(
+        (&replica["shard"], &replica["role"], &replica["applied_index"]),
+        (&json!("1"), &json!("leader"), &json!("8"))
+    );
+    let leaders: Vec<&Value> = status["shards"].as_array().unwrap().iter().map(|shard| &shard["leader_node"]).collect();
+    assert_eq!(leaders, [&json!("1"), &json!("1"), &Value::Null]);
+    assert_eq!(status["problems"].as_array().unwrap().len(), 2, "{status}");
+}
+
+#[test]
+fn cluster_status_for_people() {
+    let fake = FakeNode::start();
+    let shown = ringctl(&fake, ["cluster", "status"]);
+    let text = shown.ok().replace(&fake.address.to_string(), "ADDR");
+    for line in [
+        "cluster 65261: 1 of 1 nodes up, 2 of 3 groups led, revision 7000000000000000000",
+        "s1     n1      1 of 1       3     8        0      100",
+        "s2     none    0 of 1",
+        "  r12 of s2 on n1: its log ends early",
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line:?} is not in\n{text}");
+    }
+}
