@@ -65,6 +65,7 @@ pub use ops::{
 };
 pub use ringfence_proto::Reason;
 pub use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
+pub use ringfence_types::limits;
 pub use ringfence_types::{
     ClusterId, HashTag, Key, KeyError, NodeId, ReplicaId, RequestId, Revision, RingPosition, ShardId, TagError,
     ValueError,
