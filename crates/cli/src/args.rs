@@ -55,8 +55,8 @@ pub struct Global {
     pub endpoints: Vec<String>,
 
     /// How to print results
-    #[arg(short = 'w', long = "write-out", global = true, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[arg(short = 'w', long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub write_out: Format,
 
     /// How long each request may take, retries included [default: 10s; import: 60s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]

@@ -19,7 +19,7 @@ pub struct Context {
 impl Context {
     /// As the flags say.
     pub fn new(global: Global) -> Context {
-        let Global { endpoints, format, command_timeout } = global;
+        let Global { endpoints, write_out: format, command_timeout } = global;
         Context { format, endpoints, command_timeout }
     }
 

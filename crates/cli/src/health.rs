@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_client::{ClusterInfo, NodeInfo, NodeStatus, ReplicaStatus, Revision, Role, ShardId, ShardInfo};
+use ringfence_client::{ClusterInfo, NodeInfo, NodeStatus, ReplicaStatus, Role, ShardId, ShardInfo};
 use serde::Serialize;
 
 /// What became of asking one node.
@@ -213,7 +213,7 @@ impl From<&ReplicaStatus> for ReplicaHealth {
 
 #[cfg(test)]
 mod tests {
-    use ringfence_client::{ClusterId, Epoch, NodeId, Replica, ReplicaId, ShardDescriptor, ShardRange};
+    use ringfence_client::{ClusterId, Epoch, NodeId, Replica, ReplicaId, Revision, ShardDescriptor, ShardRange};
 
     use super::*;
 

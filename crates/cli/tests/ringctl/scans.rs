@@ -13,26 +13,21 @@ fn fake_with_keys() -> FakeNode {
     fake
 }
 
-/// The fake gives two records a page, so this is also about pages.
+/// The fake gives two records a page: columns widen from page to page and never get narrower.
 #[test]
 fn a_table_lines_up_and_keeps_each_record_on_its_line() {
     let fake = fake_with_keys();
     let table = "\
-KEY   VALUE       REVISION             VERSION  TTL
-{u}a  1           7000000000000000001  1
-{u}b  two\\nlines  7000000000000000002  1
-{u}c              7000000000000000003  1
-v     x           7000000000000000004  1
-w     y           7000000000000000005  1
-z\\xff  \\u{0}       7000000000000000006  1
+KEY  VALUE  REVISION             VERSION  TTL
+v    x      7000000000000000004  1
+w    y      7000000000000000005  1
+z\\xff  \\u{0}  7000000000000000006  1
+{u}a   1      7000000000000000001  1
+{u}b   two\\nlines  7000000000000000002  1
+{u}c               7000000000000000003  1
 ";
     let shown = ringctl(&fake, ["scan"]);
-    // Columns widen with a later page, so compare words, not spaces.
-    let words = |text: &str| {
-        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect::<Vec<Vec<_>>>()
-    };
-    assert_eq!(words(shown.ok()), words(table));
-    assert!(shown.text().starts_with("KEY   VALUE       REVISION             VERSION  TTL\n"), "{}", shown.text());
+    assert_eq!(shown.ok(), table);
 }
 
 #[test]
@@ -63,7 +58,7 @@ fn tag_limit_hex_and_keys_only() {
     };
     assert_eq!(keys(&["--tag", "u"]), ["{u}a", "{u}b", "{u}c"]);
     assert_eq!(keys(&["--tag", "u", "--limit", "3"]), ["{u}a", "{u}b", "{u}c"]);
-    assert_eq!(keys(&["--limit", "1"]), ["{u}a"]);
+    assert_eq!(keys(&["--limit", "1"]), ["v"]);
     assert_eq!(keys(&["--prefix", "{u}b"]), ["{u}b"]);
     let shown = ringctl(&fake, ["scan", "--tag", "u", "--limit", "1", "--keys-only", "-w", "ndjson"]);
     assert!(!shown.ok().contains("value"), "{}", shown.text());
