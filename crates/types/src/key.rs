@@ -194,10 +194,12 @@ mod tests {
         }
     }
 
-    /// The hash is part of the on-disk format: a change would lose every key. Vectors from the reference xxHash.
+    /// The hash is part of the on-disk format: a change would lose every key. The vector of the empty string is that of the
+    /// reference xxHash; the other pins what stands in every state DB.
     #[test]
     fn positions_never_change() {
         assert_eq!(RingPosition::of_routing_part(b""), RingPosition(0x2d06800538d394c2));
+        assert_eq!(RingPosition::of_routing_part(b"user:42"), RingPosition(0x9fc1e605fa7174aa));
         assert_eq!(Key::new("{user:42}:cart").unwrap().position(), Key::new("{user:42}:orders").unwrap().position());
         assert_eq!(HashTag::new("user:42").unwrap().position(), Key::new("user:42").unwrap().position());
     }
@@ -210,5 +212,18 @@ mod tests {
         assert_eq!(HashTag::new(""), Err(TagError::Empty));
         assert_eq!(HashTag::new("a}b"), Err(TagError::ContainsClosingBrace));
         assert!(HashTag::new("a{b").is_ok());
+        assert!(HashTag::new(vec![b'a'; KEY_BYTES_MAX - 2]).is_ok());
+        let too_large = vec![b'a'; KEY_BYTES_MAX - 1];
+        assert_eq!(HashTag::new(too_large), Err(TagError::TooLarge { bytes: KEY_BYTES_MAX - 1 }));
+    }
+
+    /// A scan by tag asks one position. If some tag and its keys did not agree on it, keys would be missing from the scan.
+    #[test]
+    fn every_tag_lies_where_its_keys_lie() {
+        for tag in ["user:42", "a{b", "{", "{{", "\0"] {
+            let tag = HashTag::new(tag).unwrap();
+            let key = Key::new([tag.prefix(), b":cart".to_vec()].concat()).unwrap();
+            assert_eq!(tag.position(), key.position(), "{key}");
+        }
     }
 }

@@ -12,8 +12,11 @@ pub const ENTRY_REQUESTS_MAX: usize = 1024;
 /// Once an entry holds this many bytes of requests no further request is added to it.
 pub const ENTRY_BYTES_SOFT_MAX: usize = 1 << 20;
 
+/// No request is larger: the largest puts one value on the condition that the key holds another.
+pub const REQUEST_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + KEY_BYTES_MAX + 1024;
+
 /// No entry is larger: a soft-full entry plus one request of the largest size.
-pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES_SOFT_MAX + VALUE_BYTES_MAX + 4 * KEY_BYTES_MAX + 1024;
+pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES_SOFT_MAX + REQUEST_BYTES_MAX + 1024;
 
 /// Largest gRPC message that servers and SDK accept.
 pub const GRPC_MESSAGE_BYTES_MAX: usize = 16 << 20;
