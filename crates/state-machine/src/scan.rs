@@ -210,7 +210,6 @@ impl Lane {
             bytes: 0,
             examined: 0,
             last_key: Vec::new(),
-            settled: false,
             stopped: false,
         };
         let mut outcome = Ok(());
@@ -251,8 +250,6 @@ struct Pass<'a> {
     examined: usize,
     /// The stored key visited last; in history without the revision, so that all records of a key have one.
     last_key: Vec<u8>,
-    /// In history: what is visible of this key is known, and its later records say nothing.
-    settled: bool,
     stopped: bool,
 }
 
@@ -273,7 +270,6 @@ impl Pass<'_> {
             }
             self.last_key.clear();
             self.last_key.extend_from_slice(of_key);
-            self.settled = false;
         }
         self.examined += 1;
 
@@ -281,10 +277,9 @@ impl Pass<'_> {
             StoredKey::Current { position, key } => (position, key),
             StoredKey::History { position, key, ended } => {
                 let at = self.query.at.expect("history is read only at a revision");
-                if self.settled || ended <= at {
+                if ended <= at {
                     return Ok(ControlFlow::Continue(()));
                 }
-                self.settled = true;
                 (position, key)
             }
             other => return Err(Unreadable::new(format!("a scan met {other:?}"))),

@@ -140,6 +140,9 @@ fn what_is_not_an_entry_is_refused_with_the_reason() {
     assert_eq!(Entry::decode(&[9, 1, 2, 3]), Err(DecodeError::UnknownVersion { version: 9 }));
     assert_eq!(Entry::decode(&[&bytes[..], &[0, 0]].concat()), Err(DecodeError::TrailingBytes { bytes: 2 }));
     assert!(matches!(Entry::decode(&bytes[..2]), Err(DecodeError::Malformed { .. })));
+    // An entry that expires an empty key: keys are checked wherever they come from.
+    assert!(matches!(Entry::decode(&[1, 0, 0, 1, 0, 0, 1, 1, 0]), Err(DecodeError::Malformed { .. })));
+    assert!(Entry::decode(&[1, 0, 0, 1, 0, 0, 1, 1, 1, b'k']).is_ok());
     let newer = DecodeError::UnknownVersion { version: 9 }.to_string();
     assert!(newer.contains("format 9") && newer.contains("newer build"), "{newer}");
 }
