@@ -87,6 +87,11 @@ impl Batch {
         self.changes.is_empty()
     }
 
+    /// How many changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Bytes of keys and values.
     pub fn bytes(&self) -> usize {
         self.changes

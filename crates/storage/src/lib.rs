@@ -26,4 +26,4 @@ pub use data_dir::{DataDir, Identity, NodeStorage};
 pub use error::StorageError;
 pub use log::{Done, GroupLog, LogDb, LogRecord, LogState};
 pub use position::LogPosition;
-pub use state::{ReplicaRecord, SnapshotView, StateDb, StateView};
+pub use state::{Install, ReplicaRecord, ShardExport, SnapshotView, StateDb, StateView};

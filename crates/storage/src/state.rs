@@ -6,11 +6,17 @@
 //!
 //! Batches are not synced: the log has them. Before a log is purged [`StateDb::make_durable`] is called.
 
+mod chunk;
+mod collect;
 mod db;
+mod export;
+mod install;
 mod replica;
 mod view;
 
 pub use db::StateDb;
+pub use export::ShardExport;
+pub use install::Install;
 pub use replica::ReplicaRecord;
 pub(crate) use replica::TABLES;
 pub use view::{SnapshotView, StateView};

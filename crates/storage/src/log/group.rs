@@ -94,7 +94,7 @@ impl GroupLog {
         });
     }
 
-    /// Removes everything after `last`, which must be in the log; `None` removes everything.
+    /// Removes everything after `last`; `None` removes everything. Refused below what was purged.
     pub fn truncate_after(&self, last: Option<LogPosition>, done: Done) {
         self.submit(0, Some(done), |inner| inner.truncate_after(last));
     }
@@ -256,18 +256,18 @@ impl Inner {
     }
 
     fn truncate_after(&mut self, last: Option<LogPosition>) -> Result<Work, StorageError> {
-        if last < self.state.purged || last > self.state.last {
-            let (from, to) = (self.first, self.end());
+        if last < self.state.purged {
+            let first = self.first;
             let after = last.map_or("the beginning".into(), |last| last.to_string());
-            return Err(StorageError::misuse(format!("truncation after {after} of a log from {from} to before {to}")));
+            return Err(StorageError::misuse(format!("truncation after {after} of a log that begins at {first}")));
         }
-        let from = last.map_or(self.first, |last| last.index + 1);
+        let from = last.map_or(self.first, |last| last.index + 1).min(self.end());
         while self.tail.back().is_some_and(|held| held.record.position.index >= from) {
             let held = self.tail.pop_back().expect("there is a last one");
             self.tail_bytes -= weight(&held.record);
         }
         self.removals += 1;
-        self.state.last = last;
+        self.state.last = last.min(self.state.last);
         Ok(Work::Truncate { from })
     }
 

@@ -1,6 +1,6 @@
 //! The handle of the state DB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -28,10 +28,12 @@ pub(super) struct Shared {
     pub(super) poison: Poison,
     /// As stored, so that a commit need not read its record first.
     replicas: Mutex<BTreeMap<ShardId, ReplicaRecord>>,
+    /// Shards that a snapshot is arriving for.
+    pub(super) installs: Mutex<BTreeSet<ShardId>>,
 }
 
 impl StateDb {
-    /// Reads the records of the local replicas.
+    /// Reads the records of the local replicas, and finishes what a crash interrupted.
     pub fn open(engine: Arc<dyn Engine>) -> Result<StateDb, StorageError> {
         let mut replicas = BTreeMap::new();
         let mut outcome = Ok(());
@@ -46,8 +48,11 @@ impl StateDb {
             }
         })?;
         outcome?;
-        let shared = Shared { engine, poison: Poison::default(), replicas: Mutex::new(replicas) };
-        Ok(StateDb { shared: Arc::new(shared) })
+        let shared =
+            Shared { engine, poison: Poison::default(), replicas: Mutex::new(replicas), installs: Mutex::default() };
+        let db = StateDb { shared: Arc::new(shared) };
+        db.mend()?;
+        Ok(db)
     }
 
     /// All local replicas, by shard.
@@ -101,6 +106,9 @@ impl StateDb {
                 "{shard} has applied {before}; {applied} does not come after it"
             )));
         }
+        if record.installing {
+            return Err(StorageError::misuse(format!("{shard} is being installed; nothing can be applied to it")));
+        }
         record.applied = Some(applied);
         record.membership = membership.unwrap_or(record.membership);
         let mut batch = batch_of(writes);
@@ -143,7 +151,7 @@ impl StateDb {
     }
 }
 
-fn batch_of(writes: Vec<Write>) -> Batch {
+pub(super) fn batch_of(writes: Vec<Write>) -> Batch {
     let mut batch = Batch::new();
     for Write { space, key, value } in writes {
         match value {

@@ -10,11 +10,13 @@ use crate::{LogPosition, StorageError};
 
 /// After the spaces of the state machine.
 pub(super) const REPLICAS: Table = Table(5);
+/// Chunks of a snapshot that is being installed, at `shard(8) | sequence(8)`.
+pub(super) const STAGED: Table = Table(6);
 
 /// The tables of the state DB: the spaces in their order, then ours.
-pub(crate) const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas"];
+pub(crate) const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
 
-const _: () = assert!(TABLES.len() == ringfence_state_machine::Space::ALL.len() + 1);
+const _: () = assert!(TABLES.len() == ringfence_state_machine::Space::ALL.len() + 2);
 
 /// One local replica, and how far its state has come. Stored sealed at `shard(8)`: a node has at most one replica of a
 /// shard.
@@ -26,6 +28,9 @@ pub struct ReplicaRecord {
     pub replica: ReplicaId,
     /// The last entry whose changes are in the state. `None` before the first.
     pub applied: Option<LogPosition>,
+    /// Where the state stood when it came without a log: by birth or by a snapshot. A log that ends below `applied` is
+    /// right only while `applied` is this; otherwise entries are missing and the replica is not to be trusted.
+    pub base: Option<LogPosition>,
     /// The last applied membership, in the host's own format; empty before the first.
     pub membership: Bytes,
     /// A snapshot was being put in place when the node stopped. Never true for anyone outside: opening the state DB
@@ -36,7 +41,7 @@ pub struct ReplicaRecord {
 impl ReplicaRecord {
     /// A replica without any state: it will get it from the log, or by a snapshot.
     pub fn empty(shard: ShardId, replica: ReplicaId) -> ReplicaRecord {
-        ReplicaRecord { shard, replica, applied: None, membership: Bytes::new(), installing: false }
+        ReplicaRecord { shard, replica, applied: None, base: None, membership: Bytes::new(), installing: false }
     }
 }
 
