@@ -49,10 +49,11 @@ impl Json {
         }
     }
 
-    pub(crate) fn array(&self) -> Option<&[Json]> {
-        match self {
-            Json::Array(items) => Some(items),
-            _ => None,
+    /// The items of a member that is an array; none if it is not.
+    pub(crate) fn list(&self, member: &str) -> &[Json] {
+        match self.get(member) {
+            Some(Json::Array(items)) => items,
+            _ => &[],
         }
     }
 }
@@ -239,7 +240,7 @@ mod tests {
         let json =
             Json::parse(r#" {"a": [1, -2.5e3, "7", null, true], "b": {"c": "x\n\"\u00e9\ud83d\ude00é"}, "d": {}} "#);
         let json = json.unwrap();
-        let a = json.get("a").unwrap().array().unwrap();
+        let a = json.list("a");
         assert_eq!([a[0].u64(), a[1].u64(), a[2].u64(), a[3].u64()], [Some(1), None, Some(7), None]);
         assert_eq!(json.get("b").unwrap().get("c").unwrap().str(), Some("x\n\"é😀é"));
         assert_eq!(json.get("missing"), None);

@@ -20,7 +20,7 @@ pub(crate) fn run(ringctl: &Ringctl) -> Outcome {
         let names = ["alice", "bob"];
         // Both are started before either is waited for.
         let started = names.map(|name| {
-            let mut command = ringctl.command(&["cas", KEY, name, "--if-revision", &revision]);
+            let mut command = ringctl.command(&["cas", KEY, "--revision", &revision, "--put", name]);
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start `ringctl cas`")
         });
         let mut codes = Vec::new();

@@ -1,7 +1,6 @@
 //! Runs `ringctl` and reads what it prints: the demo judges the cluster only from outside, with the program that its reader
 //! will use.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,9 @@ use crate::json::Json;
 
 /// The exit code for "certainly did not happen": condition failed, not found.
 pub(crate) const EXIT_REFUSED: i32 = 4;
+
+/// The shard that is the meta group.
+const META: u64 = 0;
 
 /// `ringctl`, with the endpoints of one cluster.
 pub(crate) struct Ringctl {
@@ -58,12 +60,17 @@ impl Ringctl {
 
     /// The data shards and the nodes that lead them.
     pub(crate) fn leaders(&self) -> Outcome<Vec<(u64, u64)>> {
-        leaders(&self.json(&["shard", "list"])?)
+        leaders(&self.status()?)
     }
 
     /// Whether every node answers, every shard has a leader, and every replica has caught up.
     pub(crate) fn health(&self, nodes: u64) -> Outcome {
-        health(&self.json(&["--command-timeout", "2s", "cluster", "status"])?, nodes)
+        health(&self.status()?, nodes)
+    }
+
+    /// What every node says of itself. A dead one must not cost more than a moment.
+    fn status(&self) -> Outcome<Json> {
+        self.json(&["--command-timeout", "2s", "cluster", "status"])
     }
 
     /// The revision of a key, as `ringctl` wants it back.
@@ -97,42 +104,42 @@ impl Ringctl {
     }
 }
 
-/// Of `ringctl shard list -w json`.
-fn leaders(list: &Json) -> Outcome<Vec<(u64, u64)>> {
-    let shards = list.get("shards").and_then(Json::array).unwrap_or_default();
-    let of =
-        |shard: &Json| Some((shard.get("shard")?.u64()?, shard.get("leader_node")?.u64().filter(|node| *node > 0)?));
-    let leaders: Option<Vec<_>> = shards.iter().map(of).collect();
-    match leaders {
-        Some(leaders) if !leaders.is_empty() => Ok(leaders),
-        _ => fail("some shard has no leader"),
+/// Of `ringctl cluster status -w json`: which node leads which shard, the meta group (0) left out.
+fn leaders(status: &Json) -> Outcome<Vec<(u64, u64)>> {
+    let number = |shard: &Json, member: &str| shard.get(member).and_then(Json::u64);
+    let mut leaders = Vec::new();
+    for shard in status.list("shards").iter().filter(|shard| number(shard, "shard") != Some(META)) {
+        match (number(shard, "shard"), number(shard, "leader_node")) {
+            (Some(id), Some(node)) => leaders.push((id, node)),
+            (Some(id), None) => return fail(format!("shard {id} has no leader")),
+            _ => return fail("`ringctl cluster status` printed a shard without a number"),
+        }
     }
+    if leaders.is_empty() { fail("the cluster has no shards") } else { Ok(leaders) }
 }
 
-/// Of `ringctl cluster status -w json`: every node answers, every shard has a leader, every replica has applied what its
-/// leader has committed.
-fn health(status: &Json, nodes_expected: u64) -> Outcome {
-    let nodes = status.get("nodes").and_then(Json::array).unwrap_or_default();
-    let replicas = |node: &Json| node.get("replicas").and_then(Json::array).map(<[Json]>::to_vec).unwrap_or_default();
-    let number = |replica: &Json, member: &str| replica.get(member).and_then(Json::u64);
-    let answering = nodes.iter().filter(|node| !replicas(node).is_empty()).count();
-    if (answering as u64) < nodes_expected {
-        return fail(format!("{answering} of {nodes_expected} nodes answer"));
+/// Of `ringctl cluster status -w json`: no problems, every node and every replica up, every shard led, and every replica has
+/// applied what its leader has committed.
+fn health(status: &Json, nodes: u64) -> Outcome {
+    if let Some(problem) = status.list("problems").iter().find_map(Json::str) {
+        return fail(problem);
     }
-    let all: Vec<Json> = nodes.iter().flat_map(replicas).collect();
-    let mut committed = BTreeMap::new();
-    for leader in all.iter().filter(|replica| replica.get("role").and_then(Json::str) == Some("leader")) {
-        committed.insert(number(leader, "shard"), number(leader, "committed_index"));
+    let up = status.list("nodes").iter().filter(|node| node.get("up") == Some(&Json::Bool(true))).count();
+    if up as u64 != nodes {
+        return fail(format!("{up} of {nodes} nodes are up"));
     }
-    for replica in &all {
-        let shard = number(replica, "shard");
-        let name = shard.map_or_else(|| "?".into(), |shard| shard.to_string());
-        match committed.get(&shard) {
-            None => return fail(format!("shard {name} has no leader yet")),
-            Some(committed) if number(replica, "applied_index") < *committed => {
-                return fail(format!("a replica of shard {name} is still catching up"));
-            }
-            Some(_) => {}
+    leaders(status)?;
+    let replicas = || status.list("nodes").iter().flat_map(|node| node.list("replicas"));
+    for shard in status.list("shards") {
+        let id = shard.get("shard").and_then(Json::u64);
+        let name = id.map_or_else(|| "?".into(), |id| id.to_string());
+        let of_shard = || replicas().filter(|replica| replica.get("shard").and_then(Json::u64) == id);
+        let numbers = |member: &'static str| of_shard().filter_map(move |replica| replica.get(member)?.u64());
+        if of_shard().count() as u64 != nodes {
+            return fail(format!("{} of {nodes} replicas of shard {name} are up", of_shard().count()));
+        }
+        if numbers("applied_index").min() < numbers("committed_index").max() {
+            return fail(format!("a replica of shard {name} is still catching up"));
         }
     }
     Ok(())
@@ -145,5 +152,52 @@ fn found(line: &str) -> Outcome<Found> {
     match (text("key"), text("value"), item.get("version").and_then(Json::u64)) {
         (Some(key), Some(value), Some(version)) => Ok(Found { key, value, version }),
         _ => fail(format!("`ringctl scan` printed an item without key, value or version: {line}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two nodes, the meta group and one shard, as `ringctl` prints it, shortened.
+    fn status(replace: &str, with: &str) -> Json {
+        let text = r#"{"nodes":[
+            {"node":"1","up":true,"replicas":[{"shard":"0","committed_index":"3","applied_index":"3"},
+                                              {"shard":"1","committed_index":"9","applied_index":"9"}]},
+            {"node":"2","up":true,"replicas":[{"shard":"0","committed_index":"3","applied_index":"3"},
+                                              {"shard":"1","committed_index":"8","applied_index":"9"}]}],
+            "shards":[{"shard":"0","leader_node":"1"},{"shard":"1","leader_node":"2"}],"problems":[]}"#;
+        assert!(text.contains(replace), "{replace}");
+        Json::parse(&text.replacen(replace, with, 1)).unwrap()
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_told_from_one_that_is_not() {
+        assert_eq!(health(&status("", ""), 2), Ok(()));
+        for (replace, with) in [
+            (r#""problems":[]"#, r#""problems":["n2 does not answer"]"#),
+            (r#""up":true"#, r#""up":false"#),
+            (r#""leader_node":"2""#, r#""leader_node":null"#),
+            (r#""applied_index":"9""#, r#""applied_index":"8""#),
+            (r#"{"shard":"0","committed_index":"3","applied_index":"3"},"#, ""),
+        ] {
+            assert!(health(&status(replace, with), 2).is_err(), "{replace} -> {with}");
+        }
+        assert!(health(&status("", ""), 3).is_err(), "a node is missing");
+    }
+
+    #[test]
+    fn the_meta_group_is_not_one_of_the_shards() {
+        assert_eq!(leaders(&status("", "")), Ok(vec![(1, 2)]));
+        assert!(leaders(&Json::parse("{}").unwrap()).is_err());
+    }
+
+    #[test]
+    fn an_item_of_a_scan_must_be_complete() {
+        let line =
+            r#"{"key":"pkg/a","value":"1 x","revision":"459000123","create_revision":"459000123","version":"1"}"#;
+        assert_eq!(found(line), Ok(Found { key: "pkg/a".into(), value: "1 x".into(), version: 1 }));
+        assert!(found(&line.replace("version", "other")).is_err());
+        assert!(found("{").is_err());
     }
 }
