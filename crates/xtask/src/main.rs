@@ -5,6 +5,8 @@
 
 mod cargo;
 mod ci;
+#[cfg(test)]
+mod code_map;
 mod demo;
 mod failure;
 mod json;
