@@ -24,8 +24,9 @@ Exit codes:
   4  refused: condition failed, not found, out of bounds. Nothing happened
   5  outcome unknown: the answer was lost, the change may have happened
 
-Output goes to stdout alone, messages to stderr. In JSON, 64-bit numbers are strings; a key or value that is not
-UTF-8, or any under --hex, stands as hex in key_hex or value_hex instead of key or value.";
+Results go to stdout alone, messages to stderr.
+In JSON, 64-bit numbers are strings, and a key or value that is not UTF-8, or any under --hex, \
+stands as hex in key_hex or value_hex.";
 
 /// Reads and changes keys of a Ringfence cluster, and shows how the cluster is.
 #[derive(Debug, Parser)]
@@ -41,6 +42,7 @@ pub struct Ringctl {
 
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Cluster and output")]
 pub struct Global {
     /// Nodes to talk to; any will do, more survive the loss of one
     #[arg(

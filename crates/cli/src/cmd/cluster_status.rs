@@ -17,8 +17,9 @@ Examples:
   ringctl cluster status -w json | jq -r '.problems[]'
   ringctl --endpoints 10.0.0.1:7401 cluster status --command-timeout 2s
 
-One endpoint that answers is enough: it names the other nodes, and each is asked. The exit code is 0 also when some of
-them are down; `problems` is empty when all is well. s0 is the meta group.";
+One endpoint that answers is enough: it names the other nodes, and each is asked.
+The exit code is 0 also when some of them are down; `problems` is empty when all is well. s0 is the meta group.
+Numbers with ~ are estimates.";
 
 /// Ask every node how it is.
 ///

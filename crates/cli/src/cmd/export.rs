@@ -21,8 +21,9 @@ Examples:
   ringctl export | gzip > all.ndjson.gz
   ringctl export users.ndjson --tag users
 
-One JSON object to a line, whatever -w says; `ringctl import` takes it back, byte for byte. Each page is a read of
-its own, so an export made while others write is no snapshot of one moment. What is left of a ttl goes along.";
+One JSON object to a line, whatever -w says; `ringctl import` takes it back, byte for byte.
+Each page is a read of its own, so an export made while others write is no snapshot of one moment.
+What is left of a ttl goes along.";
 
 /// Write all records to a file.
 #[derive(Debug, Args)]

@@ -19,11 +19,10 @@ Examples:
   ringctl get photo --file - | sha256sum
   ringctl get --hex ff00
 
+The value is printed as it is, and a line break after it; --file writes it alone.
 An absent key is exit code 4, and nothing on stdout.";
 
 /// Print the value of a key.
-///
-/// The value is printed as it is, and a line break after it. `--file` writes it alone, byte for byte.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Get {

@@ -9,10 +9,8 @@
 //!   thousand records would meet it as well.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -24,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::Context;
 use crate::exit::{Exit, Failure};
-use crate::import::{AckedLog, Format, InputRecord, LineError, Tally, parse_line, read_line};
+use crate::import::{AckedLog, Format, InputRecord, Line, Reader, Tally};
 
 /// Deadline of each record unless `--command-timeout` says otherwise: time for a shard to lose its leader, elect another
 /// and catch up, several times over.
@@ -33,9 +31,6 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(60);
 const ACKED_FLUSH_EVERY: Duration = Duration::from_millis(50);
 /// Bytes of keys and values under way at the most, so that a thousand large values do not fill the memory.
 const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
-/// Records read ahead of the sending. Parsing is quicker than the cluster, so a few are enough.
-const READ_AHEAD: usize = 16;
-
 const EXAMPLES: &str = "\
 Examples:
   ringctl import all.ndjson               what `ringctl export` wrote
@@ -43,9 +38,11 @@ Examples:
   zcat big.ndjson.gz | ringctl import - --acked done.txt --concurrency 512
   ringctl import defaults.ndjson --if-absent
 
-ndjson records look like {\"key\":\"a\",\"value\":\"1\",\"ttl_ms\":5000}; ttl_ms may be left out, and fields other than
-key, key_hex, value, value_hex and ttl_ms are ignored. Empty lines are skipped; CRLF line ends are fine.
-A line that is no record ends the import with exit code 3 and its number; what was acknowledged before stays.";
+ndjson: {\"key\":\"a\",\"value\":\"1\",\"ttl_ms\":5000}. ttl_ms may be left out; other fields are ignored.
+tsv: the first tab of a line divides key and value. Empty lines are skipped; CRLF line ends are fine.
+A line that is no record ends the import with exit code 3 and its number; what was acknowledged before stays.
+So does the first record that gets no answer in time: with 5 if it may have been written, else 1 or 2.
+Other records that the cluster refuses are listed, the rest goes on, and the exit code is 1.";
 
 /// Write many records from a file.
 #[derive(Debug, Args)]
@@ -81,7 +78,7 @@ impl Import {
             let usage = Failure::usage("--hex is for tsv");
             return Err(usage.hint("in ndjson, name the fields key_hex and value_hex"));
         }
-        let (input, bytes_total) = open(&self.file)?;
+        let input = Reader::open(&self.file, format, self.hex)?;
         let acked = match &self.acked {
             None => None,
             Some(path) => {
@@ -99,19 +96,11 @@ impl Import {
             bytes_under_way: 0,
             acked,
             acked_path: self.acked.unwrap_or_default(),
-            progress: progress(bytes_total),
+            progress: progress(input.bytes_total),
             tally: Tally::default(),
         };
-        run.until_done(read_in_thread(input, self.file, format, self.hex)).await
+        run.until_done(input.read_in_thread()).await
     }
-}
-
-/// One line that is a record.
-struct Line {
-    number: u64,
-    /// In the file, with its line break.
-    bytes: u64,
-    record: InputRecord,
 }
 
 /// What became of one record.
@@ -151,7 +140,7 @@ impl Run {
     async fn until_done(mut self, mut lines: mpsc::Receiver<Result<Line, Failure>>) -> Result<(), Failure> {
         let started = Instant::now();
         let mut flush = tokio::time::interval(ACKED_FLUSH_EVERY);
-        let mut interrupt = Box::pin(tokio::signal::ctrl_c());
+        let mut interrupts = interrupts();
         let mut next: Option<Line> = None;
         let mut reading = true;
         let mut stopped: Option<Failure> = None;
@@ -173,7 +162,14 @@ impl Run {
                     None => { reading = false; None }
                 },
                 _ = flush.tick() => self.flush().err(),
-                _ = &mut interrupt, if reading => Some(Failure::new(Exit::Failed, "interrupted")),
+                Some(()) = interrupts.recv() => match &stopped {
+                    None => Some(Failure::new(Exit::Failed, "interrupted")),
+                    // Somebody has no patience: leave at once, and say what we leave behind.
+                    Some(_) => {
+                        self.tally.unknown += self.under_way.len() as u64;
+                        break;
+                    }
+                },
             };
             if let Some(failure) = stop {
                 // What is under way cannot be called back; it is waited for and counted.
@@ -186,9 +182,9 @@ impl Run {
             stopped.get_or_insert(failure);
         }
         self.progress.finish_and_clear();
-        eprintln!("{}", summary(&self.tally, started.elapsed()));
+        eprintln!("{}", self.tally.summary(started.elapsed()));
         self.tally.examples.iter().for_each(|example| eprintln!("  {example}"));
-        verdict(&self.tally, stopped)
+        self.tally.verdict(stopped)
     }
 
     fn has_room_for(&self, record: &InputRecord) -> bool {
@@ -226,8 +222,8 @@ impl Run {
             Err(failure) => {
                 self.tally.not_acknowledged(settled.number, &failure);
                 if !matches!(failure.exit, Exit::Refused | Exit::BadUsage) {
-                    let message = "stopped: the cluster gives no answers. Nothing behind the lines below was sent";
-                    return Err(Failure::new(failure.exit, message));
+                    let message = format!("stopped at line {}: {}", settled.number, failure.message);
+                    return Err(Failure { message, ..failure });
                 }
             }
         }
@@ -274,54 +270,11 @@ fn acked_failure(path: &Path, error: &io::Error) -> Failure {
     Failure::file(path.display(), "write acknowledged keys to", error)
 }
 
-fn open(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
-    if path.to_str() == Some("-") {
-        return Ok((Box::new(BufReader::new(io::stdin())), None));
-    }
-    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-    let (metadata, file) =
-        opened.map_err(|error| Failure { exit: Exit::BadUsage, ..Failure::file(path.display(), "read", &error) })?;
-    if metadata.is_dir() {
-        return Err(Failure::usage(format!("{} is a directory; give a file of records", path.display())));
-    }
-    let bytes_total = metadata.is_file().then_some(metadata.len());
-    Ok((Box::new(BufReader::with_capacity(256 << 10, file)), bytes_total))
-}
-
-/// Reading a pipe blocks for as long as its writer likes, so it gets a thread of its own. The thread ends at the end of the
-/// input, after the first line that is no record, or when nobody listens any more.
-fn read_in_thread(
-    mut input: Box<dyn BufRead + Send>,
-    path: PathBuf,
-    format: Format,
-    hex: bool,
-) -> mpsc::Receiver<Result<Line, Failure>> {
-    let (sender, receiver) = mpsc::channel(READ_AHEAD);
-    thread::spawn(move || {
-        let mut text = Vec::new();
-        for number in 1.. {
-            let next = match read_line(&mut *input, &mut text) {
-                Ok(false) => return,
-                Ok(true) => parse_line(&text, format, hex).map_err(|reason| malformed(&path, number, &reason)),
-                Err(LineError::TooLong) => {
-                    Err(malformed(&path, number, "the line is longer than any record can be; are there line breaks?"))
-                }
-                Err(LineError::Read(error)) => Err(Failure::file(path.display(), "read", &error)),
-            };
-            let Some(next) = next.transpose() else { continue };
-            let is_last = next.is_err();
-            let line = next.map(|record| Line { number, bytes: text.len() as u64 + 1, record });
-            if sender.blocking_send(line).is_err() || is_last {
-                return;
-            }
-        }
-    });
+/// Says each Ctrl-C.
+fn interrupts() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
     receiver
-}
-
-fn malformed(path: &Path, number: u64, reason: &str) -> Failure {
-    let name = if path.to_str() == Some("-") { "stdin".into() } else { path.display().to_string() };
-    Failure::usage(format!("{name}, line {number}: {reason}. Nothing from this line on was sent"))
 }
 
 fn progress(bytes_total: Option<u64>) -> ProgressBar {
@@ -334,34 +287,4 @@ fn progress(bytes_total: Option<u64>) -> ProgressBar {
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_message("0")
-}
-
-fn summary(tally: &Tally, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs_f64();
-    let per_second = tally.acknowledged as f64 / seconds.max(0.001);
-    let mut summary =
-        format!("{} records acknowledged in {seconds:.1} s ({per_second:.0} per second)", tally.acknowledged);
-    for (count, what) in
-        [(tally.kept, "there already"), (tally.failed, "failed"), (tally.unknown, "with unknown outcome")]
-    {
-        if count > 0 {
-            summary.push_str(&format!(", {count} {what}"));
-        }
-    }
-    summary
-}
-
-/// How the import ends. A record that may have been written is worth more attention than whatever stopped us.
-fn verdict(tally: &Tally, stopped: Option<Failure>) -> Result<(), Failure> {
-    let exit = tally.verdict();
-    match (stopped, exit) {
-        (None, Exit::Ok) => Ok(()),
-        (Some(failure), Exit::OutcomeUnknown) => Err(Failure { exit, ..failure }
-            .hint("import the same file again: writing a record twice does no harm unless others write its key")),
-        (Some(failure), _) => Err(failure),
-        (None, _) => {
-            let message = format!("{} of the records were not written", tally.failed + tally.unknown);
-            Err(Failure::new(exit, message))
-        }
-    }
 }

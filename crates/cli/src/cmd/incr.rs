@@ -15,8 +15,8 @@ Examples:
   ringctl incr stock:42 -1 --min 0        take one, unless none is left: then exit code 4
   ringctl incr seats 2 --max 300
 
-Prints the sum. An absent key counts as 0. The bound is checked where the write happens, and a retry after a lost
-answer counts once.";
+Prints the sum. An absent key counts as 0. The bound is checked where the write happens, and what ringctl
+sends again after a lost answer counts once.";
 
 /// Add to an integer, within bounds.
 #[derive(Debug, Args)]

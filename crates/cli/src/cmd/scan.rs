@@ -21,8 +21,8 @@ Examples:
   ringctl scan --prefix pkg/ --limit 20   reads every key of the cluster and shows some
   ringctl scan --keys-only -w ndjson | jq -r .key
 
-Each page is a read of its own: changes made meanwhile may or may not be seen. A table cuts values after 80
-characters and escapes what is not printable; -w ndjson shows them whole.";
+Each page is a read of its own: changes made meanwhile may or may not be seen.
+A table cuts values after 80 characters and escapes what is not printable; -w ndjson shows them whole.";
 
 /// List keys and values.
 #[derive(Debug, Args)]

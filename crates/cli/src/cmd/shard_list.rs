@@ -16,7 +16,7 @@ Examples:
   ringctl shard list
   ringctl shard list -w json | jq -r '.shards[] | \"\\(.shard) \\(.leader_node)\"'
 
-The leaders are those that the first node that answers believes in; `ringctl cluster status` asks all of them.
+The leaders are those that one node believes in; `ringctl cluster status` asks every node.
 POSITIONS are the first and the last of the shard, in hex.";
 
 /// List the shards, their intervals of the ring and their replicas.

@@ -1,5 +1,7 @@
 //! What became of the records of an import.
 
+use std::time::Duration;
+
 use crate::exit::{Exit, Failure};
 
 /// How many failed records are told one by one.
@@ -32,12 +34,33 @@ impl Tally {
         }
     }
 
-    /// How the import ends, if everything was read. An unknown outcome weighs more than a known failure.
-    pub fn verdict(&self) -> Exit {
-        match (self.unknown, self.failed) {
-            (0, 0) => Exit::Ok,
-            (0, _) => Exit::Failed,
-            _ => Exit::OutcomeUnknown,
+    /// One line for people.
+    pub fn summary(&self, elapsed: Duration) -> String {
+        let seconds = elapsed.as_secs_f64();
+        let per_second = self.acknowledged as f64 / seconds.max(0.001);
+        let mut summary =
+            format!("{} records acknowledged in {seconds:.1} s ({per_second:.0} per second)", self.acknowledged);
+        let others = [(self.kept, "there already"), (self.failed, "failed"), (self.unknown, "with unknown outcome")];
+        for (count, what) in others {
+            if count > 0 {
+                summary.push_str(&format!(", {count} {what}"));
+            }
+        }
+        summary
+    }
+
+    /// How the import ends. A record that may have been written is worth more attention than whatever stopped the import,
+    /// and that more than records that certainly were not written.
+    pub fn verdict(&self, stopped: Option<Failure>) -> Result<(), Failure> {
+        if self.unknown > 0 {
+            let message = stopped.map_or("not every record was answered".to_owned(), |failure| failure.message);
+            let hint = "import the same file again: writing a record twice does no harm unless others write its key";
+            return Err(Failure::new(Exit::OutcomeUnknown, message).hint(hint));
+        }
+        match stopped {
+            Some(failure) => Err(failure),
+            None if self.failed == 0 => Ok(()),
+            None => Err(Failure::new(Exit::Failed, format!("{} of the records were refused", self.failed))),
         }
     }
 }
@@ -46,17 +69,28 @@ impl Tally {
 mod tests {
     use super::*;
 
+    fn exit(tally: &Tally, stopped: Option<Exit>) -> Exit {
+        let stopped = stopped.map(|exit| Failure::new(exit, "stopped"));
+        tally.verdict(stopped).map_or_else(|failure| failure.exit, |()| Exit::Ok)
+    }
+
     #[test]
-    fn one_unknown_outcome_outweighs_any_number_of_failures() {
-        let mut tally = Tally { acknowledged: 10, ..Tally::default() };
-        assert_eq!(tally.verdict(), Exit::Ok);
+    fn one_unknown_outcome_outweighs_what_stopped_us_and_that_any_number_of_refusals() {
+        let mut tally = Tally { acknowledged: 10, kept: 3, ..Tally::default() };
+        assert_eq!((exit(&tally, None), exit(&tally, Some(Exit::BadUsage))), (Exit::Ok, Exit::BadUsage));
         for line in 0..8 {
             tally.not_acknowledged(line, &Failure::new(Exit::Refused, "no"));
         }
-        assert_eq!((tally.verdict(), tally.failed), (Exit::Failed, 8));
+        assert_eq!((exit(&tally, None), exit(&tally, Some(Exit::BadUsage))), (Exit::Failed, Exit::BadUsage));
         tally.not_acknowledged(9, &Failure::new(Exit::OutcomeUnknown, "lost"));
-        assert_eq!((tally.verdict(), tally.unknown), (Exit::OutcomeUnknown, 1));
-        assert_eq!(tally.examples.len(), EXAMPLES_MAX);
-        assert_eq!(tally.examples[0], "line 0: no");
+        assert_eq!(
+            (exit(&tally, None), exit(&tally, Some(Exit::BadUsage))),
+            (Exit::OutcomeUnknown, Exit::OutcomeUnknown)
+        );
+        assert_eq!((tally.examples.len(), tally.examples[0].as_str()), (EXAMPLES_MAX, "line 0: no"));
+        assert_eq!(
+            tally.summary(Duration::from_secs(2)),
+            "10 records acknowledged in 2.0 s (5 per second), 3 there already, 8 failed, 1 with unknown outcome"
+        );
     }
 }

@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::fake::FakeNode;
-use crate::program::ringctl_with_stdin;
+use crate::program::{command, ringctl_with_stdin};
 
 fn lines(records: impl IntoIterator<Item = (String, usize)>) -> String {
     records.into_iter().map(|(key, n)| format!("{{\"key\":\"{key}\",\"value\":\"{n}\"}}\n")).collect()
@@ -74,10 +77,10 @@ fn an_import_into_a_dead_cluster_ends_after_one_deadline() {
     let fake = FakeNode::start();
     let input = lines((0..10_000).map(|n| (format!("lost:{n}"), n)));
     let args = ["import", "-", "--command-timeout", "500ms", "--concurrency", "4"];
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let ran = ringctl_with_stdin(&fake, args, input.as_bytes());
     assert_eq!(ran.code, 5, "{}", ran.stderr);
-    assert!(started.elapsed() < std::time::Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_secs(20));
     assert!(fake.contents().len() < 100, "{} records were sent", fake.contents().len());
 }
 
@@ -92,4 +95,31 @@ fn acknowledged_keys_that_cannot_be_written_down_end_the_import() {
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("/nonexistent/acked"), "{}", ran.stderr);
     assert!(fake.contents().is_empty());
+}
+
+/// Both rely on the file while the import still runs: whoever follows it, and whoever kills it and looks what was done.
+#[cfg(unix)]
+#[test]
+fn acknowledged_keys_are_there_at_once_and_an_interrupt_ends_the_import_in_order() {
+    let fake = FakeNode::start();
+    let dir = tempfile::tempdir().unwrap();
+    let acked = dir.path().join("acked");
+    let mut command = command();
+    command.env("RINGCTL_ENDPOINTS", fake.address.to_string()).args(["import", "-", "--acked"]).arg(&acked);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines((0..100).map(|n| (format!("k{n}"), n))).as_bytes()).unwrap();
+
+    // The input stays open: the import cannot be at its end.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !std::fs::read_to_string(&acked).is_ok_and(|text| text.lines().count() == 100) {
+        assert!(Instant::now() < deadline, "the acknowledged keys are not in the file");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let code = child.wait().unwrap().code();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.starts_with("100 records acknowledged") && stderr.contains("error: interrupted"), "{stderr}");
 }

@@ -97,7 +97,7 @@ fn cas_writes_only_if_its_condition_holds() {
 #[test]
 fn incr_prints_the_sum_and_keeps_its_bounds() {
     let fake = FakeNode::start();
-    assert_eq!(ringctl(&fake, ["incr", "n"]).ok(), "1\n");
+    assert_eq!(ringctl(&fake, ["incr", "n", "--max", "1"]).ok(), "1\n");
     assert_eq!(ringctl(&fake, ["incr", "n", "-3", "--min", "-2"]).ok(), "-2\n");
     ringctl(&fake, ["incr", "n", "-1", "--min", "-2"]).fails(4, "-2");
     ringctl(&fake, ["incr", "n", "5", "--max", "2"]).fails(4, "bounds");
