@@ -1,0 +1,206 @@
+//! One replica of a shard: its Raft group member and the tasks around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Config, ServerState, SnapshotPolicy};
+use ringfence_shard_router::ShardDescriptor;
+use ringfence_state_machine::ShardState;
+use ringfence_storage::{GroupLog, LogPosition, NodeStorage, ReplicaRecord, StateDb};
+use ringfence_types::{ReplicaId, ShardId};
+use tokio::task::JoinHandle;
+
+use crate::apply_pool::ApplyPool;
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::compaction::{self, Compactor};
+use crate::config::{HostConfig, Timing};
+use crate::epoch::EpochCell;
+use crate::expiry;
+use crate::host::HostError;
+use crate::inbound::Inbound;
+use crate::log_store::{Durable, LogStore};
+use crate::machine::{AppliedBytes, Machine};
+use crate::network::Link;
+use crate::proposer::{Office, Proposer, leader_node};
+use crate::raft::{Raft, position};
+use crate::reader::Reader;
+use crate::shard::{ReplicaRole, ShardStatus};
+use crate::snapshot::SnapshotReceiver;
+use crate::transport::Transport;
+use crate::wall_time::WallTime;
+
+/// What all replicas of a node share.
+pub(crate) struct Surroundings {
+    pub config: HostConfig,
+    pub storage: NodeStorage,
+    pub transport: Arc<dyn Transport>,
+    pub clock: Arc<dyn Clock>,
+    pub wall_time: Arc<WallTime>,
+    pub calls: Arc<Calls>,
+    pub apply_pool: ApplyPool,
+}
+
+/// See the module. Its tasks end when it is shut down or its Raft core stops.
+pub(crate) struct Replica {
+    pub shard: ShardId,
+    pub replica: ReplicaId,
+    pub descriptor: ShardDescriptor,
+    pub raft: Raft,
+    pub state: StateDb,
+    pub proposer: Proposer,
+    pub reader: Reader,
+    pub inbound: Inbound,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Replica {
+    /// Starts a replica from what is on disk.
+    pub(crate) async fn start(around: &Surroundings, record: &ReplicaRecord) -> Result<Replica, HostError> {
+        let (shard, replica) = (record.shard, record.replica);
+        let log = around.storage.log.group(replica)?;
+        check_trust(record, &log)?;
+        let state = around.storage.state.clone();
+        let unreadable = |reason: String| HostError::Unreadable { shard, reason };
+        let descriptor = ShardState::load(&state.view(), shard)
+            .map_err(|e| unreadable(e.to_string()))?
+            .ok_or_else(|| unreadable("it has no descriptor".into()))?
+            .descriptor;
+
+        let durable = Durable::default();
+        // Seeds and snapshots are synced. Of what was applied since, a killed process may have left some in the operating
+        // system's cache alone, so it does not count until the compactor has synced it.
+        durable.raise(record.base.map_or(0, |p| p.index));
+        let applied_bytes = AppliedBytes::default();
+        let machine = Machine::new(
+            shard,
+            replica,
+            state.clone(),
+            around.apply_pool.thread(shard),
+            durable.clone(),
+            applied_bytes.clone(),
+        );
+        let link = Link {
+            group: shard,
+            from: replica,
+            epoch: EpochCell::new(descriptor.epoch),
+            transport: around.transport.clone(),
+            calls: around.calls.clone(),
+            clock: around.clock.clone(),
+            state: state.clone(),
+        };
+        let config = raft_config(shard, &around.config.timing)?;
+        let log_store = LogStore::new(log, durable.clone());
+        let raft = Raft::new(replica.0, config, link.clone(), log_store, machine)
+            .await
+            .map_err(|e| HostError::Raft { shard, reason: e.to_string() })?;
+
+        let office = || Office::new(shard, raft.clone(), state.clone(), around.clock.clone(), around.wall_time.clone());
+        let proposer = Proposer::start(office(), &around.config.admission);
+        let reader = Reader::start(raft.clone(), around.config.admission.requests_max);
+        let receiver = SnapshotReceiver::new(shard, replica, around.config.staging_dir.clone());
+        let inbound = Inbound::new(raft.clone(), link, receiver);
+        let compactor = Compactor {
+            shard,
+            raft: raft.clone(),
+            state: state.clone(),
+            durable,
+            applied_bytes,
+            policy: around.config.compaction,
+        };
+        let tasks = vec![
+            tokio::spawn(compaction::run(compactor)),
+            tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone())),
+        ];
+        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, tasks })
+    }
+
+    /// Stops Raft and the tasks. What is in the log stays there.
+    pub(crate) async fn stop(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Err(e) = self.raft.shutdown().await {
+            tracing::warn!(shard = %self.shard, "Raft did not stop cleanly: {e}");
+        }
+    }
+
+    /// Whether the Raft core runs; else why not.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    pub(crate) fn status(&self) -> ShardStatus {
+        let leader = leader_node(&self.raft);
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let problem = metrics.running_state.as_ref().err().map(ToString::to_string);
+        ShardStatus {
+            shard: self.shard,
+            replica: self.replica,
+            role: match metrics.state {
+                _ if problem.is_some() => ReplicaRole::Stopped,
+                ServerState::Leader => ReplicaRole::Leader,
+                ServerState::Follower => ReplicaRole::Follower,
+                ServerState::Candidate => ReplicaRole::Candidate,
+                ServerState::Learner => ReplicaRole::Learner,
+                ServerState::Shutdown => ReplicaRole::Stopped,
+            },
+            problem,
+            leader,
+            term: metrics.current_term,
+            last_log_index: metrics.last_log_index.unwrap_or(0),
+            committed_index: metrics.local_committed.as_ref().map_or(0, |id| position(id).index),
+            applied_index: metrics.last_applied.as_ref().map_or(0, |id| position(id).index),
+        }
+    }
+}
+
+/// Whether a replica's log can be believed. RocksDB's recovery silently drops everything behind a bad record, and a replica
+/// that forgot entries it acknowledged would help to elect a leader without them. So a log that ends before what was
+/// applied or committed means that something was lost, and the replica never votes again.
+fn check_trust(record: &ReplicaRecord, log: &GroupLog) -> Result<(), HostError> {
+    let state = log.state();
+    let distrusted = |reason: String| HostError::Distrusted { shard: record.shard, replica: record.replica, reason };
+    let last = state.last.unwrap_or(LogPosition { term: 0, index: 0 });
+    // A replica that was seeded, or took a snapshot, has a state without the log that led to it.
+    let begins = record.base.unwrap_or(LogPosition { term: 0, index: 0 });
+    if let Some(applied) = record.applied
+        && applied > last
+        && applied > begins
+    {
+        return Err(distrusted(format!("its log ends at {last}, but {applied} was applied")));
+    }
+    if let Some(committed) = state.committed
+        && committed > last
+        && committed > begins
+    {
+        return Err(distrusted(format!("its log ends at {last}, but {committed} was committed")));
+    }
+    Ok(())
+}
+
+fn raft_config(shard: ShardId, timing: &Timing) -> Result<Arc<Config>, HostError> {
+    let ms = |d: Duration| d.as_millis() as u64;
+    let config = Config {
+        cluster_name: shard.to_string(),
+        heartbeat_interval: ms(timing.heartbeat),
+        election_timeout_min: ms(timing.election_min),
+        election_timeout_max: ms(timing.election_max),
+        install_snapshot_timeout: 600_000,
+        max_payload_entries: 256,
+        // Snapshots and purges are triggered by `compaction`, never by Raft itself (openraft issue 2116).
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        // The default lets a restarted leader go on without an election and serve stale reads.
+        enable_leader_restore: Some(false),
+        // A replica that was cut off must not depose a good leader when it comes back.
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    };
+    let config = config.validate().map_err(|e| HostError::Timing { reason: e.to_string() })?;
+    Ok(Arc::new(config))
+}

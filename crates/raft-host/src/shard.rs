@@ -1,0 +1,199 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use ringfence_shard_router::ShardDescriptor;
+use ringfence_state_machine::{Reply, Request, ShardState, Unreadable};
+use ringfence_storage::StateView;
+use ringfence_types::{NodeId, ReplicaId, ShardId};
+
+use crate::host::Slot;
+use crate::proposer::{ProposeError, leader_node};
+use crate::reader::ReadError;
+use crate::replica::Replica;
+
+/// How long a transfer of leadership may take before it is called failed.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// This node's replica of a shard. Cheap to clone; stays good when the replica is restarted behind it.
+#[derive(Clone)]
+pub struct Shard {
+    pub(crate) slot: Arc<Slot>,
+}
+
+/// What a replica of this node is, as it sees itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// Of which shard.
+    pub shard: ShardId,
+    /// Which replica.
+    pub replica: ReplicaId,
+    /// What it does.
+    pub role: ReplicaRole,
+    /// Why it has stopped or is distrusted.
+    pub problem: Option<String>,
+    /// The node that leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// Raft's term.
+    pub term: u64,
+    /// Index of the last log entry.
+    pub last_log_index: u64,
+    /// Index of the last entry known to be committed.
+    pub committed_index: u64,
+    /// Index of the last entry applied.
+    pub applied_index: u64,
+}
+
+/// What a replica does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaRole {
+    /// Proposes and answers.
+    Leader,
+    /// Follows a leader.
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Does nothing: see the status's problem.
+    Stopped,
+}
+
+impl std::fmt::Display for ReplicaRole {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ReplicaRole::Leader => "leader",
+            ReplicaRole::Follower => "follower",
+            ReplicaRole::Candidate => "candidate",
+            ReplicaRole::Learner => "learner",
+            ReplicaRole::Stopped => "stopped",
+        })
+    }
+}
+
+/// Why leadership was not handed over. The shard has a leader all the same, or elects one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Only the leader can hand over.
+    #[error("this replica does not lead the shard; ask the leader")]
+    NotLeader,
+    /// The node has no voting replica of the shard.
+    #[error("{0} has no voting replica of this shard; see `ringctl shard list`")]
+    NoReplica(NodeId),
+    /// The replica there is too far behind: it would be elected late or not at all.
+    #[error("the replica on {node} lags by {entries} entries; wait until it has caught up")]
+    Behind {
+        /// Where.
+        node: NodeId,
+        /// By how much.
+        entries: u64,
+    },
+    /// It did not happen in time; the shard elects a leader by itself.
+    #[error("the transfer did not finish in time; the shard elects a leader by itself")]
+    TimedOut,
+    /// The replica has stopped.
+    #[error("this replica has stopped: {0}")]
+    Stopped(String),
+}
+
+impl Shard {
+    /// Which shard.
+    pub fn id(&self) -> ShardId {
+        self.slot.shard
+    }
+
+    fn replica(&self) -> Result<Arc<Replica>, String> {
+        self.slot.replica()
+    }
+
+    /// The node that leads, as far as this replica knows.
+    pub fn leader(&self) -> Option<NodeId> {
+        leader_node(&self.replica().ok()?.raft)
+    }
+
+    /// Whether this replica believes that it leads.
+    pub fn is_leader(&self) -> bool {
+        self.replica().is_ok_and(|replica| replica.raft.is_leader())
+    }
+
+    /// The shard's descriptor, as this replica's state has it.
+    pub fn descriptor(&self) -> Result<ShardDescriptor, Unreadable> {
+        let state = ShardState::load(&self.view(), self.id())?;
+        state.map(|s| s.descriptor).ok_or_else(|| Unreadable::new(format!("{} has no descriptor here", self.id())))
+    }
+
+    /// Puts a request into the shard's log and waits for what the shard decides. A refusal is an ordinary reply.
+    ///
+    /// Has no deadline of its own: callers give up by dropping it, and do not know then whether it happened.
+    pub async fn propose(&self, request: Request) -> Result<Reply, ProposeError> {
+        let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
+        replica.proposer.propose(request).await
+    }
+
+    /// A view that contains every write acknowledged before the call. Only the leader gives one.
+    pub async fn read_barrier(&self) -> Result<StateView, ReadError> {
+        let replica = self.replica().map_err(|problem| ReadError::Stopped { problem })?;
+        replica.reader.barrier().await?;
+        Ok(replica.state.view())
+    }
+
+    /// What this replica has applied, which may be old.
+    pub fn view(&self) -> StateView {
+        self.slot.state.view()
+    }
+
+    /// What this replica is, as it sees itself.
+    pub fn status(&self) -> ShardStatus {
+        match self.replica() {
+            Ok(replica) => replica.status(),
+            Err(problem) => ShardStatus {
+                shard: self.id(),
+                replica: self.slot.replica_id,
+                role: ReplicaRole::Stopped,
+                problem: Some(problem),
+                leader: None,
+                term: 0,
+                last_log_index: 0,
+                committed_index: 0,
+                applied_index: 0,
+            },
+        }
+    }
+
+    /// Hands leadership to the replica on a node, which must have caught up. Reads and writes pause meanwhile.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<(), TransferError> {
+        let replica = self.replica().map_err(TransferError::Stopped)?;
+        let target = {
+            let metrics = replica.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let Some(replication) = metrics.replication.as_ref() else { return Err(TransferError::NotLeader) };
+            let membership = metrics.membership_config.membership();
+            let target = membership
+                .voter_ids()
+                .find(|id| membership.get_node(id).is_some_and(|placement| placement.0 == to))
+                .ok_or(TransferError::NoReplica(to))?;
+            if target == replica.replica.0 {
+                return Ok(());
+            }
+            let matched = replication.get(&target).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
+            let entries = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
+            // A failed transfer can leave no leader (openraft issue 2088), so only a replica that is right behind gets it.
+            if entries > 64 {
+                return Err(TransferError::Behind { node: to, entries });
+            }
+            target
+        };
+        let stopped = |e: &dyn std::fmt::Display| TransferError::Stopped(e.to_string());
+        replica.raft.trigger().transfer_leader(target).await.map_err(|e| stopped(&e))?;
+        let moved = replica
+            .raft
+            .wait(Some(TRANSFER_TIMEOUT))
+            .metrics(|m| m.current_leader == Some(target), "leadership is transferred")
+            .await;
+        if moved.is_err() {
+            let _ = replica.raft.trigger().elect(false).await;
+            return Err(TransferError::TimedOut);
+        }
+        Ok(())
+    }
+}

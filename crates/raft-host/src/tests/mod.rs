@@ -1,0 +1,5 @@
+//! Tests of whole groups: real Raft, real pure core, storage in memory or RocksDB, a network held in the hand.
+
+mod cluster;
+mod groups;
+mod storage_suite;
