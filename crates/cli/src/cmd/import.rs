@@ -1,6 +1,6 @@
 //! `ringctl import`: write many records from a file.
 //!
-//! A thread reads and parses lines; the loop in [`Run`] keeps up to `--concurrency` records under way and writes down each
+//! A thread reads and parses lines; the loop in `Run` keeps up to `--concurrency` records under way and writes down each
 //! acknowledgement as it comes. Three rules make the outcome easy to reason about:
 //!
 //! * A line that is no record stops the import before anything behind it is sent.
