@@ -1,0 +1,76 @@
+//! Which node is asked, and what is learnt from its answer.
+
+use ringfence_client::{NodeId, Reason, ShardId, StatusError};
+use ringfence_proto::{metadata, v1};
+
+use crate::fake::{Cluster, Fault, answer};
+
+fn nodes_asked(cluster: &Cluster) -> Vec<u64> {
+    cluster.arrivals().iter().map(|arrival| arrival.node).collect()
+}
+
+#[tokio::test]
+async fn a_named_leader_is_followed_and_remembered() {
+    let cluster = Cluster::start(3).await;
+    let db = cluster.client().await;
+    let error = v1::Error::new(Reason::NotLeader, "ask n3");
+    let error = error.with(metadata::LEADER_NODE, 3).with(metadata::LEADER_ADDRESS, cluster.address(3));
+    cluster.fault(1, Fault::Answer(error));
+    cluster.state.lock().unwrap().leader = 3;
+    db.put("k", "v").await.unwrap();
+    db.put("k", "v").await.unwrap();
+    assert_eq!(nodes_asked(&cluster), [1, 3, 3]);
+    let ids: Vec<_> = cluster.arrivals().iter().map(|arrival| arrival.id).collect();
+    assert_eq!(ids[0], ids[1]);
+}
+
+/// The node forwarded; its answer tells who leads, so the next call goes straight there.
+#[tokio::test]
+async fn the_leader_is_learnt_from_an_answer() {
+    let cluster = Cluster::start(2).await;
+    let db = cluster.client().await;
+    cluster.state.lock().unwrap().leader = 2;
+    db.put("k", "v").await.unwrap();
+    db.get("k").await.unwrap();
+    assert_eq!(nodes_asked(&cluster), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_stopping_node_and_one_without_a_leader_send_us_elsewhere() {
+    for reason in [Reason::ShuttingDown, Reason::NotLeader] {
+        let cluster = Cluster::start(2).await;
+        let db = cluster.client().await;
+        cluster.fault(1, answer(reason));
+        db.put("k", "v").await.unwrap();
+        assert_eq!(nodes_asked(&cluster), [1, 2], "{reason}");
+    }
+}
+
+/// The map is stale: fetched once, however many calls found out.
+#[tokio::test]
+async fn a_wrong_shard_makes_many_calls_fetch_the_map_once() {
+    let cluster = Cluster::start(1).await;
+    let db = cluster.client().await;
+    db.put("k", "v").await.unwrap();
+    (0..50).for_each(|_| cluster.fault(1, answer(Reason::WrongShard)));
+    let before = cluster.state.lock().unwrap().descriptions;
+    let puts = (0..50).map(|_| db.put("k", "v").into_future());
+    futures::future::try_join_all(puts).await.unwrap();
+    let fetched = cluster.state.lock().unwrap().descriptions - before;
+    assert!((1..=3).contains(&fetched), "{fetched}");
+}
+
+#[tokio::test]
+async fn nodes_are_learnt_from_the_first_one_and_asked_for_their_status() {
+    let cluster = Cluster::start(2).await;
+    let db = cluster.client().await;
+    let info = db.describe().await.unwrap();
+    assert_eq!((info.nodes.len(), info.shards.len()), (2, 1));
+    assert_eq!(info.shards[0].leader, Some(NodeId(1)));
+    assert_eq!(db.status(NodeId(2)).await.unwrap().node, NodeId(2));
+    assert_eq!(db.status_at(&cluster.address(2)).await.unwrap().node, NodeId(2));
+    let unknown = db.status(NodeId(9)).await.unwrap_err();
+    assert_eq!(unknown, StatusError::UnknownNode { node: NodeId(9) });
+    let unknown = db.status_of(NodeId(1), ShardId(5)).await.unwrap_err();
+    assert!(matches!(unknown, StatusError::UnknownShard { shard: ShardId(5), .. }), "{unknown:?}");
+}
