@@ -3,11 +3,10 @@
 //! With a complete hash tag the scan stays at one ring position, where keys are sorted: an ordered range read. Without one
 //! it walks the whole shard in ring order and filters. Either way it answers in pages.
 //!
-//! Past versions stand in another space than current ones. At a past revision both are read, each in order, as two
-//! *lanes* that are merged. A lane knows how far it has read, and an item is given out only once no lane can still
-//! find one before it. Both never have the same key: at one revision a key has at most one version.
+//! Past versions stand in another space than current ones. At a past revision both are read, each in order, and merged.
+//! Each may end early, when its share of the page is used up: then only what lies before the earlier end is given out,
+//! and the next page goes on there. Both never have the same key: at one revision a key has at most one version.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -70,64 +69,25 @@ pub fn scan(
         return Ok(Err(refusal));
     }
 
-    let mut lanes = vec![Lane::new(Space::Current, query, &state)];
-    if query.at.is_some() {
-        lanes.push(Lane::new(Space::History, query, &state));
+    let mut items = Vec::new();
+    let mut reached: Option<Place> = None; // if set, what lies after it was not read in every space
+    let spaces: &[Space] = if query.at.is_some() { &[Space::Current, Space::History] } else { &[Space::Current] };
+    for space in spaces {
+        let stopped = read(view, *space, query, &state, &mut items)?;
+        reached = match (reached, stopped) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
     }
-    let (items, resume) = merge(view, query, &state, &mut lanes)?;
+    if spaces.len() > 1 {
+        items.sort_by_cached_key(Item::place);
+    }
+    let (items, resume) = cut(items, reached, query);
     let page = ScanPage { items, resume, range: state.descriptor.range };
     Ok(Ok(ReadAnswer { clock: state.clock, value: page }))
 }
 
 type Place = (RingPosition, Bytes);
-
-fn merge(
-    view: &dyn View,
-    query: &ScanQuery,
-    state: &ShardState,
-    lanes: &mut [Lane],
-) -> Result<(Vec<Versioned>, Option<Place>), Unreadable> {
-    let mut items: Vec<Versioned> = Vec::new();
-    let mut bytes = 0;
-    let mut last = None;
-    loop {
-        let full = !items.is_empty() && (items.len() >= query.limit_items || bytes >= query.limit_bytes);
-        if full {
-            let more = lanes.iter().any(|lane| !lane.found.is_empty() || !lane.done);
-            return Ok((items, last.filter(|_| more)));
-        }
-
-        // No lane that has more to read can find anything up to here.
-        let horizon = lanes.iter().filter(|lane| !lane.done).map(|lane| lane.reached.clone()).min();
-        let heads = lanes.iter().enumerate().filter_map(|(i, lane)| Some((lane.found.front()?.place(), i)));
-        match heads.min() {
-            Some((place, i)) if horizon.as_ref().is_none_or(|horizon| Some(&place) <= horizon.as_ref()) => {
-                let item = lanes[i].found.pop_front().expect("it has a head");
-                bytes += item.bytes();
-                last = Some(place);
-                items.push(item.version);
-                continue;
-            }
-            None if horizon.is_none() => return Ok((items, None)),
-            _ => {}
-        }
-
-        let examined: usize = lanes.iter().map(|lane| lane.examined).sum();
-        let horizon = horizon.expect("a lane has more to read");
-        // Every lane reads at least once, so every page gets further than the one before.
-        if horizon.is_some() && examined >= query.examined_max {
-            return Ok((items, horizon));
-        }
-        let page = Budget {
-            // One more than fits tells whether there is a next page.
-            items: query.limit_items.max(1) - items.len() + 1,
-            bytes: query.limit_bytes.saturating_sub(bytes).max(1),
-            examined: query.examined_max.saturating_sub(examined).max(1),
-        };
-        let behind = lanes.iter_mut().find(|lane| !lane.done && lane.reached == horizon).expect("the least is one");
-        behind.read_on(view, query, state, &page)?;
-    }
-}
 
 /// One item, and where it lies.
 struct Item {
@@ -145,106 +105,81 @@ impl Item {
     }
 }
 
-/// How much a lane may read at a time.
-struct Budget {
-    items: usize,
-    bytes: usize,
-    examined: usize,
+/// Makes a page of what was found, and says where the next one begins.
+fn cut(found: Vec<Item>, reached: Option<Place>, query: &ScanQuery) -> (Vec<Versioned>, Option<Place>) {
+    let mut items: Vec<Versioned> = Vec::with_capacity(found.len().min(query.limit_items));
+    let mut bytes = 0;
+    let mut last = None;
+    for item in found {
+        if reached.as_ref().is_some_and(|reached| item.place() > *reached) {
+            break;
+        }
+        let full = items.len() >= query.limit_items || bytes >= query.limit_bytes;
+        if full && !items.is_empty() {
+            return (items, last);
+        }
+        bytes += item.bytes();
+        last = Some(item.place());
+        items.push(item.version);
+    }
+    (items, reached)
 }
 
-/// One space being read in order.
-///
-/// * `found` holds every item up to `reached` that was not given out yet.
-/// * `from` is the first stored key that was not read.
-struct Lane {
+/// Reads one space in order until the page must be full, or enough was looked at. Says where it stopped, unless at the end.
+fn read(
+    view: &dyn View,
     space: Space,
-    from: Vec<u8>,
-    to: Vec<u8>,
-    found: VecDeque<Item>,
-    reached: Option<Place>,
-    done: bool,
-    examined: usize,
+    query: &ScanQuery,
+    state: &ShardState,
+    found: &mut Vec<Item>,
+) -> Result<Option<Place>, Unreadable> {
+    let (from, to) = bounds(space, query, state);
+    if from >= to {
+        return Ok(None);
+    }
+    let mut pass =
+        Pass { query, state, space, found, items: 0, bytes: 0, examined: 0, last_key: Vec::new(), stopped: false };
+    let mut outcome = Ok(());
+    view.scan(space, &from, &to, &mut |stored, record| {
+        pass.visit(stored, record).unwrap_or_else(|error| {
+            outcome = Err(error);
+            ControlFlow::Break(())
+        })
+    })?;
+    outcome?;
+    if pass.stopped { split_last(space, &pass.last_key).map(Some) } else { Ok(None) }
 }
 
-impl Lane {
-    fn new(space: Space, query: &ScanQuery, state: &ShardState) -> Lane {
-        let at = |position: RingPosition, key: &[u8]| match space {
-            Space::History => keys::history_from(position, key),
-            _ => keys::current(position, key),
-        };
-        let (mut from, mut to) = keys::space_range(space, &state.descriptor.range);
-        if let Some(position) = query.position {
-            from = at(position, query.from.as_ref().max(query.prefix.as_ref()));
-            to = keys::space_range(space, &ShardRange { first: position, last: position }).1;
-            let ends = [query.to.clone().map(Vec::from), prefix_end(&query.prefix)];
-            if let Some(end) = ends.into_iter().flatten().min() {
-                to = at(position, &end);
-            }
+/// The stored keys that a query may want, as narrow as its tag and prefix allow.
+fn bounds(space: Space, query: &ScanQuery, state: &ShardState) -> (Vec<u8>, Vec<u8>) {
+    let at = |position: RingPosition, key: &[u8]| match space {
+        Space::History => keys::history_from(position, key),
+        _ => keys::current(position, key),
+    };
+    let (mut from, mut to) = keys::space_range(space, &state.descriptor.range);
+    if let Some(position) = query.position {
+        from = at(position, query.from.as_ref().max(query.prefix.as_ref()));
+        to = keys::space_range(space, &ShardRange { first: position, last: position }).1;
+        let ends = [query.to.clone().map(Vec::from), prefix_end(&query.prefix)];
+        if let Some(end) = ends.into_iter().flatten().min() {
+            to = at(position, &end);
         }
-        if let Some((position, key)) = &query.after {
-            let after = match space {
-                Space::History => after_history_of(*position, key),
-                _ => successor(keys::current(*position, key)),
-            };
-            from = from.max(after);
-        }
-        let done = from >= to;
-        Lane { space, from, to, found: VecDeque::new(), reached: None, done, examined: 0 }
     }
-
-    fn read_on(
-        &mut self,
-        view: &dyn View,
-        query: &ScanQuery,
-        state: &ShardState,
-        budget: &Budget,
-    ) -> Result<(), Unreadable> {
-        let (from, to) = (std::mem::take(&mut self.from), std::mem::take(&mut self.to));
-        let mut pass = Pass {
-            query,
-            state,
-            space: self.space,
-            budget,
-            found: &mut self.found,
-            items: 0,
-            bytes: 0,
-            examined: 0,
-            last_key: Vec::new(),
-            stopped: false,
-        };
-        let mut outcome = Ok(());
-        view.scan(self.space, &from, &to, &mut |stored, record| match pass.visit(stored, record) {
-            Ok(flow) => flow,
-            Err(error) => {
-                outcome = Err(error);
-                ControlFlow::Break(())
-            }
-        })?;
-        outcome?;
-
-        let Pass { examined, last_key, stopped, .. } = pass;
-        self.examined += examined;
-        self.to = to;
-        self.done = !stopped;
-        if stopped {
-            let (position, key) = split_last(self.space, &last_key)?;
-            self.from = match self.space {
-                Space::History => after_history_of(position, &key),
-                _ => successor(last_key),
-            };
-            self.reached = Some((position, key));
-        }
-        Ok(())
+    if let Some((position, key)) = &query.after {
+        from = from.max(match space {
+            Space::History => after_history_of(*position, key),
+            _ => successor(keys::current(*position, key)),
+        });
     }
+    (from, to)
 }
 
-/// One pass of a lane over its space.
+/// One space being read.
 struct Pass<'a> {
     query: &'a ScanQuery,
     state: &'a ShardState,
     space: Space,
-    budget: &'a Budget,
-    found: &'a mut VecDeque<Item>,
+    found: &'a mut Vec<Item>,
     items: usize,
     bytes: usize,
     examined: usize,
@@ -255,16 +190,17 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn visit(&mut self, stored: &[u8], record: &[u8]) -> Result<ControlFlow<()>, Unreadable> {
+        let query = self.query;
         let of_key = match self.space {
             Space::History => &stored[..stored.len().saturating_sub(8)],
             _ => stored,
         };
         if of_key != self.last_key {
-            // A pass ends between two keys, never within the history of one.
-            let spent = self.items >= self.budget.items
-                || self.bytes >= self.budget.bytes
-                || self.examined >= self.budget.examined;
-            if spent {
+            // A pass ends between two keys, never within the history of one; and not before it has looked at something,
+            // so that every page gets further than the one before. One item more than fits tells whether more follows.
+            let enough =
+                self.items > query.limit_items || self.bytes > query.limit_bytes || self.examined >= query.examined_max;
+            if enough && self.examined > 0 {
                 self.stopped = true;
                 return Ok(ControlFlow::Break(()));
             }
@@ -275,16 +211,12 @@ impl Pass<'_> {
 
         let (position, key) = match StoredKey::decode(self.space, stored)? {
             StoredKey::Current { position, key } => (position, key),
-            StoredKey::History { position, key, ended } => {
-                let at = self.query.at.expect("history is read only at a revision");
-                if ended <= at {
-                    return Ok(ControlFlow::Continue(()));
-                }
-                (position, key)
+            StoredKey::History { ended, .. } if query.at.is_none_or(|at| ended <= at) => {
+                return Ok(ControlFlow::Continue(()));
             }
+            StoredKey::History { position, key, .. } => (position, key),
             other => return Err(Unreadable::new(format!("a scan met {other:?}"))),
         };
-        let query = self.query;
         let wanted = key.starts_with(&query.prefix)
             && query.from.as_ref() <= key.as_ref()
             && query.to.as_ref().is_none_or(|to| key.as_ref() < to.as_ref());
@@ -301,7 +233,7 @@ impl Pass<'_> {
         let item = Item { position, version };
         self.items += 1;
         self.bytes += item.bytes();
-        self.found.push_back(item);
+        self.found.push(item);
         Ok(ControlFlow::Continue(()))
     }
 }
