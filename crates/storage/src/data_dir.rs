@@ -15,7 +15,7 @@ use std::sync::Arc;
 use ringfence_types::{ClusterId, NodeId};
 
 use crate::engine::{MemoryEngine, RocksEngine, RocksProfile};
-use crate::{LogDb, StateDb, StorageError, log, state};
+use crate::{LogDb, StateDb, StorageError};
 
 /// What the identity file of this release says, and the newest it reads.
 const FORMAT_VERSION: u32 = 1;
@@ -45,8 +45,8 @@ impl NodeStorage {
     /// In memory, for tests and simulations.
     pub fn memory() -> Result<NodeStorage, StorageError> {
         Ok(NodeStorage {
-            log: LogDb::open(Arc::new(MemoryEngine::new(log::TABLES.len())))?,
-            state: StateDb::open(Arc::new(MemoryEngine::new(state::TABLES.len())))?,
+            log: LogDb::open(Arc::new(MemoryEngine::new(LogDb::TABLES.len())))?,
+            state: StateDb::open(Arc::new(MemoryEngine::new(StateDb::TABLES.len())))?,
         })
     }
 }
@@ -72,8 +72,8 @@ impl DataDir {
             Some(found) => check_owner(path, found, cluster, node)?,
             None => write_identity(path, Identity { format: FORMAT_VERSION, cluster, node })?,
         };
-        let log = RocksEngine::open(&path.join("log"), log::TABLES, RocksProfile::Log)?;
-        let state = RocksEngine::open(&path.join("state"), state::TABLES, RocksProfile::State)?;
+        let log = RocksEngine::open(&path.join("log"), LogDb::TABLES, RocksProfile::Log)?;
+        let state = RocksEngine::open(&path.join("state"), StateDb::TABLES, RocksProfile::State)?;
         let storage = NodeStorage { log: LogDb::open(Arc::new(log))?, state: StateDb::open(Arc::new(state))? };
         Ok(DataDir { identity, storage, _lock: lock })
     }

@@ -37,7 +37,6 @@ use crate::{LogPosition, StorageError};
 
 pub use db::LogDb;
 pub use group::GroupLog;
-pub(crate) use layout::TABLES;
 
 /// Called once, on the writer's thread, when a write is durable or has failed. It must not block, and must not wait for
 /// another write of the same database.

@@ -9,6 +9,7 @@
 mod chunk;
 mod collect;
 mod db;
+mod estimate;
 mod export;
 mod install;
 mod replica;
@@ -18,5 +19,4 @@ pub use db::StateDb;
 pub use export::ShardExport;
 pub use install::Install;
 pub use replica::ReplicaRecord;
-pub(crate) use replica::TABLES;
 pub use view::{SnapshotView, StateView};

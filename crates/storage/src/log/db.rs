@@ -29,6 +29,9 @@ pub(super) struct Handle {
 }
 
 impl LogDb {
+    /// The tables that its engine must have.
+    pub const TABLES: &'static [&'static str] = layout::TABLES;
+
     /// Starts the writer thread.
     pub fn open(engine: Arc<dyn Engine>) -> Result<LogDb, StorageError> {
         let writer = Arc::new(Writer::new(engine, true));

@@ -180,8 +180,7 @@ impl GroupLog {
                 Ok(work) => {
                     inner.queued += 1;
                     let (group, sequence) = (self.group.clone(), inner.queued);
-                    let pushed = writer.push(Job { group, sequence, work, bytes, done });
-                    pushed.err().map(|(job, error)| (job.done, error))
+                    writer.push(Job { group, sequence, work, bytes, done }).err()
                 }
             }
         };
@@ -233,18 +232,17 @@ impl Inner {
 
     fn append(&mut self, records: Vec<LogRecord>) -> Result<Work, StorageError> {
         let begins = self.state.last.is_none();
-        let mut expected = match records.first() {
+        let first = match records.first() {
             Some(record) if begins => record.position.index,
             _ => self.end(),
         };
-        for record in &records {
-            if record.position.index != expected {
-                return Err(StorageError::misuse(format!("append of {} where {expected} is next", record.position)));
-            }
-            expected += 1;
+        if let Some((record, expected)) =
+            records.iter().zip(first..).find(|(r, expected)| r.position.index != *expected)
+        {
+            return Err(StorageError::misuse(format!("append of {} where {expected} is next", record.position)));
         }
         let Some(last) = records.last() else { return Ok(Work::Append { start: None, records }) };
-        let start = begins.then_some(records[0].position.index);
+        let start = begins.then_some(first);
         self.first = start.unwrap_or(self.first);
         self.state.last = Some(last.position);
         let sequence = self.queued + 1;

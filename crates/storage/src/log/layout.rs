@@ -16,9 +16,9 @@ use crate::seal::{seal, unseal};
 use crate::{LogPosition, LogRecord, StorageError};
 
 /// The only table.
-pub(crate) const LOG: Table = Table(0);
+pub(super) const LOG: Table = Table(0);
 /// Its name.
-pub(crate) const TABLES: &[&str] = &["log"];
+pub(super) const TABLES: &[&str] = &["log"];
 
 const VOTE: u8 = 0;
 const COMMITTED: u8 = 1;

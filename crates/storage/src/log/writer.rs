@@ -101,11 +101,11 @@ impl Writer {
         drop(self.room_came.wait_while(self.lock(), full).expect("no code panics while it holds this lock"));
     }
 
-    /// Puts a job at the end, or gives it back with the reason.
-    pub(super) fn push(&self, job: Job) -> Result<(), (Job, StorageError)> {
+    /// Puts a job at the end, or gives back who waits for it, with the reason.
+    pub(super) fn push(&self, job: Job) -> Result<(), (Option<Done>, StorageError)> {
         let mut queue = self.lock();
         if let Some(error) = &queue.closed {
-            return Err((job, error.clone()));
+            return Err((job.done, error.clone()));
         }
         queue.bytes += job.bytes;
         if matches!(job.work, Work::Committed(_)) {

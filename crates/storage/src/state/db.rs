@@ -33,6 +33,9 @@ pub(super) struct Shared {
 }
 
 impl StateDb {
+    /// The tables that its engine must have.
+    pub const TABLES: &'static [&'static str] = replica::TABLES;
+
     /// Reads the records of the local replicas, and finishes what a crash interrupted.
     pub fn open(engine: Arc<dyn Engine>) -> Result<StateDb, StorageError> {
         let mut replicas = BTreeMap::new();

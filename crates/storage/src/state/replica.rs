@@ -14,7 +14,7 @@ pub(super) const REPLICAS: Table = Table(5);
 pub(super) const STAGED: Table = Table(6);
 
 /// The tables of the state DB: the spaces in their order, then ours.
-pub(crate) const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
+pub(super) const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
 
 const _: () = assert!(TABLES.len() == ringfence_state_machine::Space::ALL.len() + 2);
 

@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use crate::fixture::at;
 
-const TABLES: &[&str] = &["log"];
 const SECONDS: u64 = 5;
 const WRITERS: u64 = 64;
 const PAYLOAD_BYTES: usize = 256;
@@ -32,7 +31,7 @@ fn log_writer_against_plain_rocksdb() {
 
 fn plain_batches_per_second() -> f64 {
     let dir = TempDir::new_in(".").unwrap();
-    let engine = RocksEngine::open(dir.path(), TABLES, RocksProfile::Log).unwrap();
+    let engine = RocksEngine::open(dir.path(), LogDb::TABLES, RocksProfile::Log).unwrap();
     let (begin, mut batches) = (Instant::now(), 0u64);
     while begin.elapsed() < Duration::from_secs(SECONDS) {
         let mut batch = Batch::new();
@@ -49,7 +48,7 @@ fn plain_batches_per_second() -> f64 {
 /// Each writer appends one record, waits until it is durable, and appends the next.
 fn appends_per_second(groups: u64) -> (f64, f64) {
     let dir = TempDir::new_in(".").unwrap();
-    let db = LogDb::open(Arc::new(RocksEngine::open(dir.path(), TABLES, RocksProfile::Log).unwrap())).unwrap();
+    let db = LogDb::open(Arc::new(RocksEngine::open(dir.path(), LogDb::TABLES, RocksProfile::Log).unwrap())).unwrap();
     let appends = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     std::thread::scope(|scope| {

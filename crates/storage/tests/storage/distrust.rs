@@ -14,7 +14,6 @@ use tempfile::TempDir;
 use crate::fixture::{LOG_TABLES, STATE_TABLES, done, ignore, records, seed_shard};
 
 const R: ReplicaId = ReplicaId(7);
-const TABLES: &[&str] = &["log"];
 
 fn filled(engine: Arc<dyn Engine>) -> GroupLog {
     let db = LogDb::open_inline(engine);
@@ -112,7 +111,7 @@ fn a_flipped_bit_in_a_replica_record_is_corrupt() {
 fn killed_log_db() -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let live = dir.path().join("live");
-    let engine = Arc::new(RocksEngine::open(&live, TABLES, RocksProfile::Log).unwrap());
+    let engine = Arc::new(RocksEngine::open(&live, LogDb::TABLES, RocksProfile::Log).unwrap());
     let db = LogDb::open(engine).unwrap();
     let log = db.group(R).unwrap();
     for index in 0..200 {
@@ -139,7 +138,7 @@ fn wal(path: &Path) -> PathBuf {
 }
 
 fn reopen(path: &Path) -> Result<u64, StorageError> {
-    let engine = Arc::new(RocksEngine::open(path, TABLES, RocksProfile::Log)?);
+    let engine = Arc::new(RocksEngine::open(path, LogDb::TABLES, RocksProfile::Log)?);
     let log = LogDb::open_inline(engine).group(R)?;
     Ok(log.read(0, u64::MAX, usize::MAX)?.len() as u64)
 }

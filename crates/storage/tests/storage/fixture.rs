@@ -7,12 +7,12 @@ use bytes::Bytes;
 use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
 use ringfence_state_machine::{Action, Command, Condition, Entry, Limits, Mutation, Request, View, apply, seed};
 use ringfence_storage::engine::{Engine, FailingEngine, MemoryEngine, RocksEngine, RocksProfile};
-use ringfence_storage::{Done, GroupLog, LogPosition, LogRecord, ReplicaRecord, StateDb, StorageError};
+use ringfence_storage::{Done, GroupLog, LogDb, LogPosition, LogRecord, ReplicaRecord, StateDb, StorageError};
 use ringfence_types::{Key, NodeId, ReplicaId, Revision, RingPosition, ShardId, Value};
 use tempfile::TempDir;
 
-pub(crate) const LOG_TABLES: usize = 1;
-pub(crate) const STATE_TABLES: usize = 7;
+pub(crate) const LOG_TABLES: usize = LogDb::TABLES.len();
+pub(crate) const STATE_TABLES: usize = StateDb::TABLES.len();
 
 /// Every engine of this crate with these tables, each fresh, with its name.
 pub(crate) fn engines(tables: &'static [&'static str]) -> Vec<(&'static str, Arc<dyn Engine>, Option<TempDir>)> {

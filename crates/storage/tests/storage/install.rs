@@ -12,7 +12,6 @@ use ringfence_types::{ReplicaId, ShardId};
 use crate::fixture::{STATE_TABLES, at, engines, halves, put, seed_shard};
 
 const S: ShardId = ShardId(1);
-const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
 
 fn keys(from: u64, to: u64) -> impl Iterator<Item = String> {
     (from..to).map(|i| format!("key {i}"))
@@ -45,7 +44,7 @@ fn what_is_installed_is_what_was_exported() {
     let source = source();
     let (record, range, chunks) = chunks(&source, 4096);
     assert!(chunks.len() > 10 && chunks.iter().all(|chunk| chunk.len() < 5000), "{} chunks", chunks.len());
-    for (name, engine, _dir) in engines(TABLES) {
+    for (name, engine, _dir) in engines(StateDb::TABLES) {
         println!("on {name}");
         let db = StateDb::open(engine.clone()).unwrap();
         let (low, high) = halves();
@@ -186,7 +185,7 @@ fn a_snapshot_over_anothers_range_is_refused() {
 
 #[test]
 fn a_destroyed_replica_leaves_nothing_and_takes_nothing_along() {
-    for (name, engine, _dir) in engines(TABLES) {
+    for (name, engine, _dir) in engines(StateDb::TABLES) {
         println!("on {name}");
         let db = StateDb::open(engine.clone()).unwrap();
         let (low, high) = halves();

@@ -36,7 +36,7 @@ fn appended_entries_are_readable_before_they_are_durable() {
 /// The same life of a log on every engine, reopened in between.
 #[test]
 fn a_log_is_the_same_after_it_was_opened_again() {
-    for (name, engine, _dir) in engines(&["log"]) {
+    for (name, engine, _dir) in engines(LogDb::TABLES) {
         println!("on {name}");
         let db = LogDb::open(engine.clone()).unwrap();
         let log = db.group(R).unwrap();
@@ -235,7 +235,7 @@ fn an_empty_log_may_begin_anywhere_and_is_remembered_to() {
 
 #[test]
 fn a_read_is_bounded_by_bytes_but_never_empty() {
-    for (name, engine, _dir) in engines(&["log"]) {
+    for (name, engine, _dir) in engines(LogDb::TABLES) {
         println!("on {name}");
         let db = LogDb::open_inline(engine.clone());
         db.group(R).unwrap().append(records(1, 0..10), ignore());

@@ -13,15 +13,13 @@ use crate::fixture::{STATE_TABLES, at, commit, engines, put, seed_shard};
 
 const S: ShardId = ShardId(1);
 
-const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
-
 fn write(value: &str) -> Vec<Write> {
     vec![Write { space: Space::Current, key: "k".into(), value: Some(Bytes::copy_from_slice(value.as_bytes())) }]
 }
 
 #[test]
 fn a_replica_is_born_once_and_remembered() {
-    for (name, engine, _dir) in engines(TABLES) {
+    for (name, engine, _dir) in engines(StateDb::TABLES) {
         println!("on {name}");
         let db = StateDb::open(engine.clone()).unwrap();
         assert_eq!(db.replica(S).unwrap(), None);
@@ -87,7 +85,7 @@ fn a_failed_commit_is_final() {
 
 #[test]
 fn a_snapshot_view_stays_at_its_moment() {
-    for (name, engine, _dir) in engines(TABLES) {
+    for (name, engine, _dir) in engines(StateDb::TABLES) {
         println!("on {name}");
         let db = StateDb::open(engine).unwrap();
         seed_shard(&db, 1, ShardRange::ALL);
@@ -102,7 +100,7 @@ fn a_snapshot_view_stays_at_its_moment() {
 /// Collecting must take what lies below the floors, and nothing that any replica could still tell apart.
 #[test]
 fn collecting_removes_history_and_changes_nothing_readable() {
-    for (name, engine, _dir) in engines(TABLES) {
+    for (name, engine, _dir) in engines(StateDb::TABLES) {
         println!("on {name}");
         let db = StateDb::open(engine).unwrap();
         seed_shard(&db, 1, ShardRange::ALL);
