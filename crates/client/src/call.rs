@@ -9,6 +9,7 @@ use ringfence_proto::{metadata, v1};
 use ringfence_types::{NodeId, RequestId, Revision, ShardId};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::Reason;
 use crate::client::Shared;
 use crate::errors::{CallFailure, OutcomeUnknown, Unavailable};
 use crate::pool::Link;
@@ -23,6 +24,8 @@ const SCAN_ATTEMPT: Duration = Duration::from_secs(5);
 /// What a call costs in memory beside its key and value, roughly.
 const CALL_OVERHEAD_BYTES: usize = 256;
 
+const MISMATCHED: &str = "the answer is of another kind than the question; report this with the server's version";
+
 /// What to ask, and about what. The header is filled in for every attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -33,8 +36,13 @@ pub(crate) struct Request {
 }
 
 impl Shared {
-    /// Calls until there is a result, the cluster refuses, or the deadline passes.
-    pub(crate) async fn call(self: &Arc<Shared>, request: Request) -> Result<Told, CallFailure> {
+    /// Calls until there is a result, the cluster refuses, or the deadline passes. `pick` takes the result out of an answer of
+    /// the kind that goes with the question. Another kind is a fault of the server, and says nothing about what happened.
+    pub(crate) async fn call<T>(
+        self: &Arc<Shared>,
+        request: Request,
+        pick: fn(Told) -> Option<T>,
+    ) -> Result<T, CallFailure> {
         let deadline = Instant::now() + request.timeout.unwrap_or(self.config.timeout);
         let mutation = !matches!(request.ask, Ask::Get(_) | Ask::Scan(_));
         let first_attempt = if matches!(request.ask, Ask::Scan(_)) { SCAN_ATTEMPT } else { POINT_ATTEMPT };
@@ -58,7 +66,10 @@ impl Shared {
             let failure = match link.send(operation, bytes, within).await {
                 Ok(told) => {
                     self.learn_from(&told);
-                    return Ok(told);
+                    match pick(told) {
+                        Some(result) => return Ok(result),
+                        None => Failure::Answered(v1::Error::new(Reason::Internal, MISMATCHED)),
+                    }
                 }
                 Err(failure) => failure,
             };

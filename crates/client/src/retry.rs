@@ -146,6 +146,9 @@ impl Attempts {
         if error.reason() == Some(Reason::RequestTooOld) {
             return self.too_old(error, left, random);
         }
+        if error.reason() == Some(Reason::DeadlineExceeded) {
+            self.silences += 1; // the node gave up when we did: it is slow, not silent, and needs longer next time
+        }
         match error.outcome() {
             Outcome::Decided => return Next::End(End::Refused(error)),
             Outcome::Refused => {}
@@ -275,6 +278,10 @@ mod tests {
         }
         assert_eq!(given, [1500, 3000, 6000].map(ms));
         assert_eq!(attempts.begin(ms(700)), ms(700));
+        // The server keeps our time, so its word that the time is up is a silence, too.
+        let mut attempts = Attempts::new(false, FIRST);
+        attempts.after(answered(Reason::DeadlineExceeded), MINUTE, 0.5);
+        assert_eq!(attempts.begin(MINUTE), 2 * FIRST);
         // A refusal is an answer: the next attempt is not given longer for it.
         let mut attempts = Attempts::new(false, FIRST);
         attempts.after(answered(Reason::Overloaded), MINUTE, 0.5);

@@ -8,7 +8,7 @@ use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, metadata, v1};
 use ringfence_types::{Key, KeyError, Revision};
 
-use super::{mismatched, revision};
+use super::revision;
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -123,10 +123,12 @@ impl Add {
         let place = Place::Position(Key::new(self.key.clone())?.position());
         let Add { key, delta, min, max, .. } = self;
         let ask = Ask::Add(v1::AddRequest { header: None, key, delta, min, max });
-        match self.client.shared.call(Request { ask, place, timeout: self.timeout }).await? {
-            Told::Add(add) => Ok(Added { value: add.value, revision: revision(&add.header), version: add.version }),
-            _ => Err(mismatched().into()),
-        }
+        let pick = |told| match told {
+            Told::Add(add) => Some(Added { value: add.value, revision: revision(&add.header), version: add.version }),
+            _ => None,
+        };
+        let request = Request { ask, place, timeout: self.timeout };
+        Ok(self.client.shared.call(request, pick).await?)
     }
 }
 

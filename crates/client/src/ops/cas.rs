@@ -10,7 +10,7 @@ use ringfence_proto::{Reason, v1};
 use ringfence_types::{Key, KeyError, Revision, Value, ValueError};
 
 use super::ttl::ttl_ms;
-use super::{Condition, TtlError, Written, key_facts, mismatched, revision};
+use super::{Condition, TtlError, Written, key_facts, revision};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -121,10 +121,12 @@ impl Cas {
             ttl_ms: ttl_ms(self.ttl)?,
             then: Some(Then::Put(self.value)),
         });
-        match self.client.shared.call(Request { ask, place, timeout: self.timeout }).await? {
-            Told::Cas(cas) => Ok(Written { revision: revision(&cas.header), version: cas.version }),
-            _ => Err(mismatched().into()),
-        }
+        let pick = |told| match told {
+            Told::Cas(cas) => Some(Written { revision: revision(&cas.header), version: cas.version }),
+            _ => None,
+        };
+        let request = Request { ask, place, timeout: self.timeout };
+        Ok(self.client.shared.call(request, pick).await?)
     }
 }
 

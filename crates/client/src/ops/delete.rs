@@ -9,7 +9,7 @@ use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, v1};
 use ringfence_types::{Key, KeyError, Revision};
 
-use super::{Condition, key_facts, mismatched, revision};
+use super::{Condition, key_facts, revision};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -115,11 +115,13 @@ impl Delete {
                 then: Some(Then::Delete(true)),
             }),
         };
-        match self.client.shared.call(Request { ask, place, timeout: self.timeout }).await? {
-            Told::Delete(delete) => Ok(Deleted { revision: revision(&delete.header), existed: delete.existed }),
-            Told::Cas(cas) => Ok(Deleted { revision: revision(&cas.header), existed: cas.existed }),
-            _ => Err(mismatched().into()),
-        }
+        let pick = |told| match told {
+            Told::Delete(delete) => Some(Deleted { revision: revision(&delete.header), existed: delete.existed }),
+            Told::Cas(cas) => Some(Deleted { revision: revision(&cas.header), existed: cas.existed }),
+            _ => None,
+        };
+        let request = Request { ask, place, timeout: self.timeout };
+        Ok(self.client.shared.call(request, pick).await?)
     }
 }
 

@@ -8,7 +8,6 @@ use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, v1};
 use ringfence_types::{Key, KeyError, Revision};
 
-use super::mismatched;
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{Outcome, ReadFailure, Rejected, Unavailable};
@@ -117,11 +116,12 @@ impl Get {
     async fn run(self) -> Result<Option<KeyValue>, GetError> {
         let place = Place::Position(Key::new(self.key.clone())?.position());
         let ask = Ask::Get(v1::GetRequest { header: None, key: self.key, at_revision: self.at.0 });
+        let pick = |told| match told {
+            Told::Get(get) => Some(get.kv.map(KeyValue::from)),
+            _ => None,
+        };
         let request = Request { ask, place, timeout: self.timeout };
-        match self.client.shared.call(request).await.map_err(ReadFailure::from)? {
-            Told::Get(response) => Ok(response.kv.map(KeyValue::from)),
-            _ => Err(ReadFailure::from(mismatched()).into()),
-        }
+        Ok(self.client.shared.call(request, pick).await.map_err(ReadFailure::from)?)
     }
 }
 

@@ -27,19 +27,11 @@ use ringfence_proto::v1;
 use ringfence_types::Revision;
 
 use crate::Reason;
-use crate::errors::{CallFailure, Rejected};
+use crate::errors::Rejected;
 
 /// The revision in an answer's header. Every server sets one.
 fn revision(header: &Option<v1::ResponseHeader>) -> Revision {
     Revision(header.as_ref().map(|header| header.revision).unwrap_or_default())
-}
-
-/// The server answered a question that was not asked. Only a fault in the server does that.
-fn mismatched() -> CallFailure {
-    CallFailure::Refused(v1::Error::new(
-        Reason::Internal,
-        "the answer is of another kind than the question; report this with the server's version",
-    ))
 }
 
 /// What a refusal says about the key.

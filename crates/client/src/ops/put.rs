@@ -10,7 +10,7 @@ use ringfence_types::{Key, KeyError, Revision, Value, ValueError};
 
 use super::cas::CasError;
 use super::ttl::ttl_ms;
-use super::{Condition, TtlError, mismatched, revision};
+use super::{Condition, TtlError, revision};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -145,10 +145,12 @@ impl Put {
         Value::new(self.value.clone())?;
         let ttl_ms = ttl_ms(self.ttl)?;
         let ask = Ask::Put(v1::PutRequest { header: None, key: self.key, value: self.value, ttl_ms });
-        match self.client.shared.call(Request { ask, place, timeout: self.timeout }).await? {
-            Told::Put(put) => Ok(Written { revision: revision(&put.header), version: put.version }),
-            _ => Err(mismatched().into()),
-        }
+        let pick = |told| match told {
+            Told::Put(put) => Some(Written { revision: revision(&put.header), version: put.version }),
+            _ => None,
+        };
+        let request = Request { ask, place, timeout: self.timeout };
+        Ok(self.client.shared.call(request, pick).await?)
     }
 }
 

@@ -17,7 +17,7 @@ use ringfence_proto::v1::scan_request::What;
 use ringfence_types::limits::SCAN_PAGE_ITEMS_MAX;
 use ringfence_types::{HashTag, RingPosition, TagError, routing_part};
 
-use super::{KeyValue, invalid, mismatched};
+use super::{KeyValue, invalid};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{Outcome, ReadFailure, Rejected, Unavailable};
@@ -182,15 +182,16 @@ impl Scan {
             cursor: cursor.unwrap_or_default(),
             keys_only: self.keys_only,
         });
-        let request = Request { ask, place, timeout: self.timeout };
-        match self.client.shared.call(request).await.map_err(ReadFailure::from)? {
-            Told::Scan(scan) => Ok(Page {
+        let pick = |told| match told {
+            Told::Scan(scan) => Some(Page {
                 items: scan.kvs.into_iter().map(KeyValue::from).collect(),
                 next: (!scan.next_cursor.is_empty()).then_some(scan.next_cursor),
                 filtered: scan.filtered,
             }),
-            _ => Err(ReadFailure::from(mismatched()).into()),
-        }
+            _ => None,
+        };
+        let request = Request { ask, place, timeout: self.timeout };
+        Ok(self.client.shared.call(request, pick).await.map_err(ReadFailure::from)?)
     }
 }
 

@@ -86,6 +86,20 @@ async fn a_cas_whose_answer_was_lost_did_not_lose_against_itself() {
     assert_eq!((revision, version), (Revision(1001), 1));
 }
 
+/// An answer that makes no sense says nothing about what happened.
+#[tokio::test]
+async fn an_answer_to_another_question_is_asked_about_again() {
+    let cluster = Cluster::start(1).await;
+    let db = cluster.client().await;
+    cluster.fault(1, Fault::AnswerAnother);
+    assert_eq!(db.add("n", 3).await.unwrap().value, 3);
+    assert_eq!(cluster.arrivals().len(), 2);
+    cluster.fault(1, Fault::AnswerAnother);
+    cluster.fault(1, answer(Reason::DiskFull));
+    let error = db.add("n", 3).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+}
+
 /// The deadline passes while nobody answers: a sent change is unknown, a read is not.
 #[tokio::test]
 async fn no_answer_until_the_deadline_is_unknown_for_changes_only() {

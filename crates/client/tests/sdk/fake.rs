@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     BreakAfter,
     /// The stream breaks, and it is not done.
     BreakBefore,
+    /// It is done, and the answer is one to another question.
+    AnswerAnother,
     /// It is not done; this is the answer.
     Answer(v1::Error),
 }
@@ -182,6 +184,10 @@ impl Node {
             Some(Fault::LoseAnswer) => {
                 state.apply(header, ask);
                 Way::Lost
+            }
+            Some(Fault::AnswerAnother) => {
+                state.apply(header, ask);
+                Way::Answer(v1::Result { kind: Some(Told::Scan(v1::ScanResponse::default())) })
             }
             Some(Fault::BreakAfter) => {
                 state.apply(header, ask);
