@@ -42,13 +42,15 @@ pub(crate) async fn run(compactor: Compactor) {
     let mut marks: VecDeque<Mark> = VecDeque::new();
     loop {
         tokio::time::sleep(TICK).await;
-        let index = match compactor.raft.metrics().borrow_watched().last_applied {
-            Some(applied) => applied.index,
-            None => continue,
+        let (now, purged) = {
+            let metrics = compactor.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let Some(applied) = metrics.last_applied else { continue };
+            let bytes = compactor.applied_bytes.total();
+            (Mark { index: applied.index, bytes }, metrics.purged.map_or(0, |id| id.index))
         };
-        let now = Mark { index, bytes: compactor.applied_bytes.total() };
-        if let Some(upto) = note(&mut marks, now, &compactor.policy) {
-            match compactor.cut(index, upto).await {
+        if let Some(upto) = due(&mut marks, now, purged, &compactor.policy) {
+            match compactor.cut(now.index, upto).await {
                 Ok(()) => tracing::debug!(shard = %compactor.shard, upto, "cut the log"),
                 Err(reason) => tracing::warn!(shard = %compactor.shard, "cannot cut the log: {reason}"),
             }
@@ -56,20 +58,26 @@ pub(crate) async fn run(compactor: Compactor) {
     }
 }
 
-/// Notes where the log is now. Returns up to where to cut, once twice as much as is kept has gathered.
-fn note(marks: &mut VecDeque<Mark>, now: Mark, policy: &Compaction) -> Option<u64> {
+/// Up to where to cut the log, once twice as much as is kept has gathered since `purged`.
+///
+/// Entries are counted exactly. Bytes are known only at the marks that earlier calls left, so a cut by bytes keeps what was
+/// written between two of them, too.
+fn due(marks: &mut VecDeque<Mark>, now: Mark, purged: u64, policy: &Compaction) -> Option<u64> {
     if marks.back().is_none_or(|last| last.index < now.index) {
         marks.push_back(now);
     }
-    let enough = |from: &Mark, times: u64| {
-        now.index - from.index >= policy.entries * times || now.bytes - from.bytes >= policy.bytes * times
-    };
-    if !marks.front().is_some_and(|first| enough(first, 2)) {
-        return None;
+    while marks.front().is_some_and(|mark| mark.index < purged) {
+        marks.pop_front();
     }
-    let keep_from = marks.iter().rposition(|mark| enough(mark, 1))?;
-    marks.drain(..keep_from);
-    marks.front().map(|mark| mark.index)
+    let by_entries =
+        (now.index.saturating_sub(purged) >= policy.entries.saturating_mul(2)).then(|| now.index - policy.entries);
+    let written_since = |mark: &Mark| now.bytes - mark.bytes;
+    let by_bytes = if marks.front().is_some_and(|first| written_since(first) >= policy.bytes.saturating_mul(2)) {
+        marks.iter().rev().find(|mark| written_since(mark) >= policy.bytes).map(|mark| mark.index)
+    } else {
+        None
+    };
+    by_entries.max(by_bytes).filter(|upto| *upto > purged)
 }
 
 impl Compactor {
@@ -95,29 +103,35 @@ impl Compactor {
 mod tests {
     use super::*;
 
-    /// The log is bounded by twice what is kept, in entries and in bytes, and never cut into what is kept.
+    /// The log is bounded by twice what is kept, and never cut into what is kept, however unevenly it grows.
     #[test]
     fn keeps_one_measure_and_cuts_at_two() {
-        let policy = Compaction { entries: 100, bytes: 1000 };
+        let policy = Compaction { entries: 100, bytes: u64::MAX };
         let mut marks = VecDeque::new();
-        let mut cut = 0;
-        for index in 1..=2_000 {
-            if let Some(upto) = note(&mut marks, Mark { index, bytes: 0 }, &policy) {
-                assert!(upto > cut && index - upto >= 100 && index - upto < 200, "{index} {upto}");
-                cut = upto;
+        let (mut index, mut purged) = (0, 0);
+        for burst in [1, 50, 99, 100, 500, 1, 1, 98, 3000, 199] {
+            index += burst;
+            if let Some(upto) = due(&mut marks, Mark { index, bytes: 0 }, purged, &policy) {
+                assert!(upto > purged && index - upto >= 100, "{index} {upto}");
+                purged = upto;
             }
-            assert!(index - cut <= 201, "{index} {cut}");
+            assert!(index - purged < 200, "{index} {purged}");
         }
-        assert!(cut >= 1_800);
+        assert!(purged > 3_000);
     }
 
     #[test]
     fn few_large_entries_are_cut_by_bytes() {
-        let policy = Compaction { entries: 1_000_000, bytes: 1000 };
+        let policy = Compaction { entries: u64::MAX, bytes: 1000 };
         let mut marks = VecDeque::new();
-        let cuts: Vec<u64> =
-            (1..=10).filter_map(|i| note(&mut marks, Mark { index: i, bytes: i * 500 }, &policy)).collect();
-        assert_eq!(cuts, [3, 5, 7, 8, 9, 10].iter().map(|last| last - 2).collect::<Vec<u64>>()[..cuts.len()]);
-        assert!(!cuts.is_empty());
+        let mut purged = 0;
+        let mut cuts = Vec::new();
+        for index in 1..=10 {
+            if let Some(upto) = due(&mut marks, Mark { index, bytes: index * 500 }, purged, &policy) {
+                purged = upto;
+                cuts.push((index, upto));
+            }
+        }
+        assert_eq!(cuts, [(5, 3), (7, 5), (9, 7)]);
     }
 }

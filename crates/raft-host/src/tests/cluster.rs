@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
 use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
 use ringfence_state_machine::{Action, Command, Condition, Done, Limits, Mutation, Reply, Request, View, get};
 use ringfence_storage::NodeStorage;
@@ -223,8 +224,8 @@ pub(super) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
 impl Cluster {
     /// Up to where a node's log of the shard was purged.
     pub(super) fn purged(&self, node: NodeId) -> u64 {
-        let replica = self.storage[&node].state.replica(SHARD).unwrap().unwrap().replica;
-        let log = self.storage[&node].log.group(replica).unwrap();
-        log.state().purged.map_or(0, |p| p.index)
+        let replica = self.shard(node).slot.replica().unwrap();
+        let metrics = replica.raft.metrics();
+        metrics.borrow_watched().purged.map_or(0, |id| id.index)
     }
 }
