@@ -31,7 +31,7 @@ pub struct ScanQuery {
     pub to: Option<Bytes>,
     /// Begin after this key at this position: where the page before ended. An empty key begins at the position itself.
     pub after: Option<(RingPosition, Bytes)>,
-    /// Items in a page at the most; at least 1 is given.
+    /// Items in a page at the most. A page ends with its first item at the earliest, whatever the limits.
     pub limit_items: usize,
     /// A page ends once its keys and values have this many bytes.
     pub limit_bytes: usize,
