@@ -1,1 +1,46 @@
-//! Placeholder until the crate is written.
+//! One node of a Ringfence cluster: takes requests over gRPC, finds the shard's leader, and hosts replicas itself.
+//!
+//! ```text
+//!   grpc/kv ─┐                          ┌─ leads the shard: propose, or confirm and read ─▶ raft-host
+//!   session ─┴─▶ gateway ─▶ call, route ─┤
+//!                                       └─ another node leads: forward ─▶ its grpc/node ─▶ its gateway
+//! ```
+//!
+//! Tests start a node as production does: with a [`Config`], a listener, and a signal to stop.
+//!
+//! > **Invariant:** this crate decides nothing about data. It checks, finds, carries, and tells the outcome as it is:
+//! > done, certainly not done, or unknown.
+//!
+//! > **Invariant:** a mutation without a request id of its client's own is never sent twice.
+
+mod address_book;
+mod admission;
+mod answer;
+mod backoff;
+mod batch;
+mod birth;
+mod call;
+pub mod config;
+mod cursor;
+mod deadline;
+pub mod dev;
+mod forward;
+mod gateway;
+mod grpc;
+mod incoming;
+mod known;
+mod meta;
+mod mint;
+mod node;
+mod outbox;
+mod peers;
+mod scan;
+mod session;
+mod tasks;
+mod transport;
+
+pub use config::{Config, ConfigError, RawConfig};
+pub use node::{Node, RunError, StartError, bind, run};
+
+/// Of this program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

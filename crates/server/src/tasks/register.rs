@@ -1,0 +1,46 @@
+//! Tells the meta group where this node is. The node serves meanwhile: others find it by the initial cluster, or not yet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringfence_state_machine::{MetaCommand, NodeInfo};
+
+use super::proposal_deadline;
+use crate::backoff::Backoff;
+use crate::gateway::Gateway;
+use crate::meta;
+
+/// Waits between tries while the meta group does not answer.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How often to look whether the registry still says so.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(gateway: Arc<Gateway>, address: String, labels: String) {
+    let here = NodeInfo { node: gateway.node, address, labels };
+    loop {
+        if !gateway.known.book.registered().contains(&here) {
+            register(&gateway, &here).await;
+        }
+        tokio::time::sleep(CHECK_INTERVAL).await;
+    }
+}
+
+async fn register(gateway: &Gateway, here: &NodeInfo) {
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
+    loop {
+        let wait = backoff.next();
+        match meta::propose(gateway, MetaCommand::RegisterNode(here.clone()), proposal_deadline()).await {
+            Ok(Ok(_)) => {
+                tracing::info!(address = here.address, "registered");
+                gateway.known.book.learn(std::slice::from_ref(here));
+                gateway.known.keep();
+                return;
+            }
+            Ok(Err(refusal)) => tracing::error!("this node is not registered: {refusal}"),
+            Err(error) => tracing::debug!("this node is not registered yet: {}", error.message),
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
