@@ -28,6 +28,10 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// How often in a row a call follows "ask somebody else" at once. Two nodes that name each other must not get a storm.
 const REDIRECTS_AT_ONCE_MAX: u32 = 2;
 
+/// With less time left no further attempt is made: it would hardly be answered, and a change that certainly did not happen
+/// would become one that may have.
+const ATTEMPT_MIN: Duration = Duration::from_millis(10);
+
 /// How one attempt failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
@@ -190,21 +194,21 @@ impl Attempts {
         match error.fact(metadata::CLOCK) {
             Some(clock) if self.mutation && clock > 0 => {
                 let wait = if self.failures == 1 { Duration::ZERO } else { wait(self.failures, None, left, random) };
-                if left.is_zero() { self.out_of_time() } else { Next::Renew { birth: Revision(clock), wait } }
+                if left < ATTEMPT_MIN { self.out_of_time() } else { Next::Renew { birth: Revision(clock), wait } }
             }
             _ => Next::End(End::Refused(error)),
         }
     }
 
     fn again(&self, retry_info: Option<Duration>, left: Duration, random: f64, whom: Whom) -> Next {
-        if left.is_zero() || retry_info.is_some_and(|floor| floor >= left) {
+        if left < ATTEMPT_MIN || retry_info.is_some_and(|floor| floor >= left) {
             return self.out_of_time();
         }
         Next::Again { wait: wait(self.failures, retry_info, left, random), whom }
     }
 
     fn at_once(&self, left: Duration, whom: Whom) -> Next {
-        if left.is_zero() { self.out_of_time() } else { Next::Again { wait: Duration::ZERO, whom } }
+        if left < ATTEMPT_MIN { self.out_of_time() } else { Next::Again { wait: Duration::ZERO, whom } }
     }
 
     /// How the call ends if there is no time for another attempt.
@@ -313,6 +317,15 @@ mod tests {
         attempts.after(Failure::NotSent("connection refused".into()), MINUTE, 0.5);
         assert!(matches!(attempts.out_of_time(), Next::End(End::Unavailable)));
         assert_eq!(attempts.last, "connection refused");
+    }
+
+    /// A last attempt that cannot be answered would only turn "did not happen" into "may have happened".
+    #[test]
+    fn no_attempt_is_begun_that_has_no_time() {
+        for failure in [Failure::NotSent("refused".into()), answered(Reason::NoQuorum), answered(Reason::NotLeader)] {
+            let mut attempts = Attempts::new(true, FIRST);
+            assert!(matches!(attempts.after(failure, ms(9), 0.0), Next::End(End::Unavailable)));
+        }
     }
 
     #[test]

@@ -49,17 +49,31 @@ async fn a_wait_is_at_least_what_the_server_asked_for() {
 /// Nobody listens: nothing was sent, so nothing is unknown.
 #[tokio::test]
 async fn a_change_that_reached_nobody_is_refused() {
-    for unary in [false, true] {
-        let cluster = Cluster::start(1).await;
-        let db = cluster.client_with(|config| config.unary = unary).await;
-        cluster.kill(1).await;
+    let cluster = Cluster::start(1).await;
+    let db = cluster.client().await;
+    cluster.kill(1).await;
+    let error = db.put("k", "v").timeout(Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(&error, PutError::Unavailable(u) if u.attempts > 1), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::Refused);
+    assert!(error.to_string().contains("nothing happened"), "{error}");
+}
+
+/// Over unary calls a refused connection is known for certain, too. (One that hangs is not: there the shared stream knows
+/// more.)
+#[tokio::test]
+async fn a_unary_change_that_met_a_refused_connection_is_refused() {
+    let cluster = Cluster::start(1).await;
+    let db = cluster.client_with(|config| config.unary = true).await;
+    cluster.kill(1).await;
+    for _ in 0..20 {
         // The connection that described the cluster may still look alive to the first call.
-        let _ = db.put("k", "v").timeout(Duration::from_millis(100)).await;
-        let error = db.put("k", "v").timeout(Duration::from_millis(300)).await.unwrap_err();
-        assert!(matches!(&error, PutError::Unavailable(u) if u.attempts > 1), "{error:?}");
-        assert_eq!(error.outcome(), Outcome::Refused);
-        assert!(error.to_string().contains("nothing happened"), "{error}");
+        let error = db.put("k", "v").timeout(Duration::from_millis(200)).await.unwrap_err();
+        if error.outcome() == Outcome::Refused {
+            assert!(error.to_string().contains("refused"), "{error}");
+            return;
+        }
     }
+    panic!("every call was reported as unknown though nobody listens");
 }
 
 /// A node dies under load and comes back: no call fails, none counts twice.
