@@ -27,7 +27,6 @@ const PORTS_END: u16 = 32_000;
 struct Node {
     node: u64,
     listen: String,
-    http: String,
     data: PathBuf,
     log: PathBuf,
     process: Option<Child>,
@@ -47,11 +46,10 @@ impl Cluster {
     pub(crate) fn start(program: &Path) -> Outcome<Cluster> {
         let dir = temporary_directory()?;
         let janitor = Rc::new(Janitor::of(&dir)?);
-        let ports = free_ports(ports_first(), 2 * NODES as usize)?;
-        let nodes = (1..=NODES).zip(ports.chunks(2)).map(|(node, ports)| Node {
+        let ports = free_ports(ports_first(), NODES as usize)?;
+        let nodes = (1..=NODES).zip(ports).map(|(node, port)| Node {
             node,
-            listen: format!("127.0.0.1:{}", ports[0]),
-            http: format!("127.0.0.1:{}", ports[1]),
+            listen: format!("127.0.0.1:{}", port),
             data: dir.join(format!("node{node}")),
             log: dir.join(format!("node{node}.log")),
             process: None,
@@ -72,7 +70,7 @@ impl Cluster {
         let errors: File = log.try_clone().context("sharing the log file")?;
         let mut command = Command::new(&self.program);
         command.args(["start", "--node", &node.node.to_string(), "--data-dir"]).arg(&node.data);
-        command.args(["--listen", &node.listen, "--http", &node.http, "--initial-cluster", &members.join(",")]);
+        command.args(["--listen", &node.listen, "--initial-cluster", &members.join(",")]);
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let process = command.spawn().context(format!("cannot start {}", self.program.display()))?;
         self.janitor.watch(process.id());
