@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringfence_shard_router::ShardRange;
-use ringfence_state_machine::digest;
+use ringfence_state_machine::{Space, View, digest, space_range};
 use ringfence_storage::engine::{FailingEngine, Fault, MemoryEngine, Operation};
 use ringfence_storage::{ReplicaRecord, StateDb, StorageError};
 use ringfence_types::{ReplicaId, ShardId};
@@ -68,6 +68,22 @@ fn what_is_installed_is_what_was_exported() {
         assert_eq!(digest(&db.view(), ShardId(2)).unwrap(), neighbour, "the neighbour was not touched");
         put(&db, 1, 9, keys(0, 10));
     }
+}
+
+/// A receiver that has not applied a split yet owns more than the snapshot. What it gives up must not come back to life
+/// when the other half is installed here.
+#[test]
+fn what_the_old_state_owned_beyond_the_new_is_removed() {
+    let (record, range, chunks) = chunks(&source(), 8192);
+    let db = StateDb::open(Arc::new(MemoryEngine::new(STATE_TABLES))).unwrap();
+    seed_shard(&db, 1, ShardRange::ALL);
+    put(&db, 1, 6, keys(0, 100));
+    let mut install = db.begin_install(S, record, range).unwrap();
+    chunks.iter().try_for_each(|chunk| install.chunk(chunk.clone())).unwrap();
+    install.finish().unwrap();
+    let (from, to) = space_range(Space::Current, &halves().1);
+    let visit = &mut |key: &[u8], _: &[u8]| panic!("{} is left of the old state", key.escape_ascii());
+    db.view().scan(Space::Current, &from, &to, visit).unwrap();
 }
 
 #[test]
