@@ -22,7 +22,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use ringfence_state_machine::{Entry, Reply, Request, ShardState};
 use ringfence_storage::StateDb;
-use ringfence_types::limits::{ENTRY_BYTES_SOFT_MAX, ENTRY_REQUESTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringfence_types::limits::{ENTRY_BYTES_SOFT_MAX, ENTRY_REQUESTS_MAX, REQUEST_BYTES_MAX};
 use ringfence_types::{NodeId, ShardId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -41,9 +41,6 @@ const OFFICE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again when the queue is full: about what a full queue takes to drain.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(50);
-
-/// Largest request that is let in: one key and one value of the largest size with what stands around them.
-const REQUEST_BYTES_MAX: usize = VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX + 1024;
 
 /// Why a request has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

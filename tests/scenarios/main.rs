@@ -1,0 +1,10 @@
+//! Scenarios of whole clusters, one a line. See `README.md` beside `Cargo.toml`.
+
+mod all_killed_at_once;
+mod any_client_any_node;
+mod bad_starts;
+mod leader_killed;
+mod minority_down;
+mod paused_leader;
+mod retried_add;
+mod rolling_restart;
