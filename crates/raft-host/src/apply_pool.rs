@@ -18,13 +18,14 @@ pub(crate) struct ApplyPool {
 /// One shard's way to its thread.
 #[derive(Clone)]
 pub(crate) struct ApplyThread {
-    jobs: mpsc::Sender<Job>,
+    /// `None`: no threads, the caller applies. For simulations, where one thread does everything.
+    jobs: Option<mpsc::Sender<Job>>,
 }
 
 impl ApplyPool {
-    /// With this many threads, at least one.
+    /// With this many threads; with none, whoever awaits a job runs it.
     pub(crate) fn start(threads: usize) -> std::io::Result<ApplyPool> {
-        let threads = (0..threads.max(1))
+        let threads = (0..threads)
             .map(|i| {
                 let (jobs, inbox) = mpsc::channel::<Job>();
                 let thread = std::thread::Builder::new().name(format!("apply-{i}")).spawn(move || {
@@ -40,8 +41,8 @@ impl ApplyPool {
 
     /// The thread of a shard.
     pub(crate) fn thread(&self, shard: ShardId) -> ApplyThread {
-        let (jobs, _) = &self.threads[shard.0 as usize % self.threads.len()];
-        ApplyThread { jobs: jobs.clone() }
+        let place = (shard.0 as usize).checked_rem(self.threads.len());
+        ApplyThread { jobs: place.map(|place| self.threads[place].0.clone()) }
     }
 }
 
@@ -51,13 +52,16 @@ impl ApplyThread {
     /// The queue has no bound of its own: openraft gives a replica one job at a time, so it holds one job per shard.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (done, wait) = oneshot::channel();
-        let job = Box::new(move || {
+        let job: Job = Box::new(move || {
             // A panic would take the thread, and with it every shard on it; openraft stops just the one replica.
             if let Ok(value) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)) {
                 let _ = done.send(value);
             }
         });
-        self.jobs.send(job).ok()?;
+        match &self.jobs {
+            Some(jobs) => jobs.send(job).ok()?,
+            None => job(),
+        }
         wait.await.ok()
     }
 }

@@ -12,7 +12,8 @@ pub struct HostConfig {
     pub timing: Timing,
     /// How much may wait.
     pub admission: Admission,
-    /// Threads that apply entries, for all shards together.
+    /// Threads that apply entries, for all shards together. With 0 they are applied by whoever awaits them, so that a
+    /// simulation can run a node in one thread.
     pub apply_threads: usize,
     /// When a log is cut.
     pub compaction: Compaction,

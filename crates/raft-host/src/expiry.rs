@@ -7,12 +7,14 @@
 //! It keeps no index in memory, so any number of keys may have a ttl. It reads through the deadlines of the shard, and rests
 //! ten times as long as that took, so that it never costs more than a tenth of a thread.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use ringfence_state_machine::{Command, Request, ShardState, deadlines};
 use ringfence_storage::StateDb;
 use ringfence_types::{Key, Revision, ShardId};
 
+use crate::clock::Clock;
 use crate::proposer::Proposer;
 use crate::raft::Raft;
 
@@ -25,7 +27,7 @@ const KEYS_PER_COMMAND: usize = 256;
 /// Keys removed after one look; the rest are found by the next.
 const KEYS_PER_LOOK: usize = 16 * KEYS_PER_COMMAND;
 
-pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Proposer) {
+pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Proposer, clock: Arc<dyn Clock>) {
     // How the lease clock has run since it was last read from the state: an idle shard's stands still in the log.
     let mut rest = REST_MIN;
     let mut pace = Pace::default();
@@ -36,11 +38,11 @@ pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Pr
             rest = REST_MIN;
             continue;
         }
-        let began = Instant::now();
+        let began = clock.monotonic();
         let view = state.clone();
         let estimate = pace.clone();
-        let Ok(looked) = tokio::task::spawn_blocking(move || look(&view, shard, estimate)).await else { return };
-        rest = REST_MIN.max(began.elapsed() * 10);
+        let Ok(looked) = tokio::task::spawn_blocking(move || look(&view, shard, estimate, began)).await else { return };
+        rest = REST_MIN.max((clock.monotonic() - began) * 10);
         let look = match looked {
             Ok(look) => look,
             Err(e) => {
@@ -66,17 +68,18 @@ pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Pr
 /// It may run ahead of the leader's own reckoning by the age of its term; then `apply` refuses, and nothing is lost.
 #[derive(Clone, Default)]
 struct Pace {
-    seen: Option<(u64, Instant)>,
+    seen: Option<(u64, Duration)>,
 }
 
 impl Pace {
-    fn estimate(&mut self, applied_ms: u64) -> u64 {
+    /// `now`: the monotonic clock.
+    fn estimate(&mut self, applied_ms: u64, now: Duration) -> u64 {
         let (base, since) = match self.seen {
             Some((base, since)) if base == applied_ms => (base, since),
-            _ => (applied_ms, Instant::now()),
+            _ => (applied_ms, now),
         };
         self.seen = Some((base, since));
-        base + since.elapsed().as_millis() as u64
+        base + (now - since).as_millis() as u64
     }
 }
 
@@ -85,10 +88,15 @@ struct Look {
     pace: Pace,
 }
 
-fn look(state: &StateDb, shard: ShardId, mut pace: Pace) -> Result<Look, ringfence_state_machine::Unreadable> {
+fn look(
+    state: &StateDb,
+    shard: ShardId,
+    mut pace: Pace,
+    now: Duration,
+) -> Result<Look, ringfence_state_machine::Unreadable> {
     let view = state.view();
     let Some(known) = ShardState::load(&view, shard)? else { return Ok(Look { due: Vec::new(), pace }) };
-    let now_ms = pace.estimate(known.lease_clock_ms);
+    let now_ms = pace.estimate(known.lease_clock_ms, now);
     let mut due = Vec::new();
     if shard != ShardId::META {
         deadlines(&view, &known.descriptor.range, &mut |key, deadline_ms| {

@@ -15,7 +15,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::HostConfig;
 use crate::inbound::may_speak;
-use crate::replica::{Replica, Surroundings};
+use crate::replica::{Replica, Restart, Surroundings};
 use crate::shard::Shard;
 use crate::transport::Transport;
 use crate::wire::{Header, Message, decode, encode};
@@ -238,7 +238,7 @@ async fn start_replica(
 }
 
 /// Restarts replicas whose Raft core panicked (openraft issue 2116). Their log and state are what the disk has, so that is
-/// the same as restarting the node for them. A core that stopped on a storage error stays stopped: the node stops too.
+/// the same as restarting the node for them. One that cannot read or apply what it has stays stopped, and says why.
 async fn supervise(host: std::sync::Weak<Inner>) {
     loop {
         tokio::time::sleep(SUPERVISION).await;
@@ -249,9 +249,13 @@ async fn supervise(host: std::sync::Weak<Inner>) {
         let slots: Vec<_> = inner.slots.read().expect("never poisoned").values().cloned().collect();
         for slot in slots {
             let Ok(replica) = slot.replica() else { continue };
-            let Some(problem) = replica.problem() else { continue };
-            tracing::error!(shard = %slot.shard, "the replica stopped ({problem}); starting it again");
+            let Some((problem, restart)) = replica.stopped() else { continue };
+            tracing::error!(shard = %slot.shard, "the replica stopped: {problem}");
             replica.stop().await;
+            if restart == Restart::IsInVain {
+                slot.put(Err(problem));
+                continue;
+            }
             slot.put(Err(format!("it stopped ({problem}) and is being started again")));
             let restarted = match inner.around.storage.state.replica(slot.shard) {
                 Ok(Some(record)) => start_replica(&inner.around, &record).await.unwrap_or_else(|e| Err(e.to_string())),

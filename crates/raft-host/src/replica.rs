@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use ringfence_shard_router::ShardDescriptor;
 use ringfence_state_machine::ShardState;
@@ -111,7 +112,7 @@ impl Replica {
         };
         let tasks = vec![
             tokio::spawn(compaction::run(compactor)),
-            tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone())),
+            tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone(), around.clock.clone())),
         ];
         Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, tasks })
     }
@@ -126,11 +127,16 @@ impl Replica {
         }
     }
 
-    /// Whether the Raft core runs; else why not.
-    pub(crate) fn problem(&self) -> Option<String> {
+    /// Whether the Raft core runs; else why not, and whether starting it again can help.
+    pub(crate) fn stopped(&self) -> Option<(String, Restart)> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        metrics.running_state.as_ref().err().map(ToString::to_string)
+        let fatal = metrics.running_state.as_ref().err()?;
+        let restart = match fatal {
+            Fatal::Panicked => Restart::Helps,
+            Fatal::StorageError(_) | Fatal::Stopped => Restart::IsInVain,
+        };
+        Some((fatal.to_string(), restart))
     }
 
     pub(crate) fn status(&self) -> ShardStatus {
@@ -157,6 +163,15 @@ impl Replica {
             applied_index: metrics.last_applied.as_ref().map_or(0, |id| position(id).index),
         }
     }
+}
+
+/// Whether a replica that stopped should be started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// Its log and state are as the disk has them, and what happened may not happen again.
+    Helps,
+    /// It would stop at the same place: it cannot read or apply what it has, or was told to stop.
+    IsInVain,
 }
 
 /// Whether a replica's log can be believed. RocksDB's recovery silently drops everything behind a bad record, and a replica
