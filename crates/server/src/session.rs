@@ -64,7 +64,7 @@ async fn run(
     let mut under_way = FuturesUnordered::new();
     let mut ready = Ready::default();
     let mut end = None;
-    loop {
+    while end.is_none() || !under_way.is_empty() || !ready.answers.is_empty() {
         tokio::select! {
             biased;
             // First everything that is ready, then one message with all of it, then more calls.
@@ -84,7 +84,6 @@ async fn run(
                 Err(error) => end = Some(error),
             },
             () = outbound.closed() => return, // what is under way goes on in the shards, and nobody is told
-            else => break,
         }
     }
     if let Some(error) = end.filter(|end| end.code() != tonic::Code::Ok) {
