@@ -282,7 +282,7 @@ struct Session<'a, S> {
     input: futures::stream::Fuse<S>,
     sent: u64,
     answered: u64,
-    /// Since when answers are due and none has come.
+    /// Since when answers are due and none has come. Means nothing while none is due: a session may be idle for ever.
     silent_since: Instant,
 }
 
@@ -295,11 +295,8 @@ where
         let mut exhausted = false;
         loop {
             let waiting = self.sent - self.answered;
-            if waiting == 0 {
-                if exhausted {
-                    return None;
-                }
-                self.silent_since = Instant::now();
+            if waiting == 0 && exhausted {
+                return None;
             }
             tokio::select! {
                 biased;
@@ -315,6 +312,9 @@ where
                             return Some(Err(e));
                         }
                         self.sent += 1;
+                        if waiting == 0 {
+                            self.silent_since = Instant::now();
+                        }
                     }
                 },
                 () = tokio::time::sleep_until(self.silent_since + SESSION_SILENCE_MAX), if waiting > 0 => {

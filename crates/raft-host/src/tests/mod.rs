@@ -2,4 +2,5 @@
 
 mod cluster;
 mod groups;
+mod sessions;
 mod storage_suite;
