@@ -105,7 +105,7 @@ impl Call {
             Kind::Add(add) => (&add.header, check_add(add)?, 0),
             Kind::Scan(scan) => (&scan.header, Ask::Scan(check_scan(scan)?), SCAN_PAGE_BYTES_SOFT_MAX),
         };
-        let header = header.clone().unwrap_or_default();
+        let header = header.unwrap_or_default();
         if header.cluster != 0 && header.cluster != cluster.0 {
             return Err(status::wrong_cluster(header.cluster, cluster));
         }

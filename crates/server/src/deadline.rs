@@ -11,16 +11,25 @@ pub(crate) const DEFAULT: Duration = Duration::from_secs(10);
 /// Nothing is worked on for longer, whatever the caller says: it holds memory.
 pub(crate) const MAX: Duration = Duration::from_secs(60);
 
+/// A caller stops listening at its deadline, so we stop working a little before: what is known then (that nothing was
+/// tried, or that the outcome is unknown) should still reach it. A tenth of the time, but not more than this.
+const ANSWER_MAX: Duration = Duration::from_millis(250);
+
 /// Of a unary call, from its `grpc-timeout` header.
 pub(crate) fn of_unary(metadata: &MetadataMap) -> Instant {
     let given = metadata.get("grpc-timeout").and_then(|value| parse(value.to_str().ok()?));
-    Instant::now() + given.unwrap_or(DEFAULT).min(MAX)
+    work_until(given)
 }
 
 /// Of a call in a session, received now; 0 means that the caller does not say.
 pub(crate) fn of_session(timeout_ms: u32) -> Instant {
     let given = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.into()));
-    Instant::now() + given.unwrap_or(DEFAULT).min(MAX)
+    work_until(given)
+}
+
+fn work_until(given: Option<Duration>) -> Instant {
+    let given = given.unwrap_or(DEFAULT).min(MAX);
+    Instant::now() + given - (given / 10).min(ANSWER_MAX)
 }
 
 /// Up to eight digits and a unit, as the gRPC protocol has it. What is malformed is as if it were not there.

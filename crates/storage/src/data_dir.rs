@@ -10,7 +10,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use ringfence_types::{ClusterId, NodeId};
 
@@ -55,7 +56,8 @@ impl NodeStorage {
 pub struct DataDir {
     identity: Identity,
     storage: NodeStorage,
-    _lock: File,
+    databases: [Weak<()>; 2],
+    _lock: DirLock,
 }
 
 impl DataDir {
@@ -74,8 +76,22 @@ impl DataDir {
         };
         let log = RocksEngine::open(&path.join("log"), LogDb::TABLES, RocksProfile::Log)?;
         let state = RocksEngine::open(&path.join("state"), StateDb::TABLES, RocksProfile::State)?;
+        let databases = [log.alive(), state.alive()];
         let storage = NodeStorage { log: LogDb::open(Arc::new(log))?, state: StateDb::open(Arc::new(state))? };
-        Ok(DataDir { identity, storage, _lock: lock })
+        Ok(DataDir { identity, storage, databases, _lock: lock })
+    }
+
+    /// Lets go of the directory once nothing in this process holds its databases any more, so that the next server finds
+    /// it free. Blocks; tells whether that happened within `patience`.
+    pub fn close(self, patience: Duration) -> bool {
+        let DataDir { storage, databases, _lock, .. } = self;
+        drop(storage);
+        let begun = Instant::now();
+        let is_open = || databases.iter().any(|alive| alive.strong_count() > 0);
+        while is_open() && begun.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        !is_open()
     }
 
     /// Whose directory it is, without opening it. `None` if it is not one yet.
@@ -160,12 +176,21 @@ fn refuse_foreign_files(path: &Path) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn lock(path: &Path) -> Result<File, StorageError> {
+/// Unlocks when dropped. Closing the file is not enough: a child process that is just being started holds a copy of it.
+struct DirLock(File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        let _ = self.0.unlock(); // the file is closed next
+    }
+}
+
+fn lock(path: &Path) -> Result<DirLock, StorageError> {
     let name = path.join("lock");
     let failed = |error: &std::io::Error| StorageError::io(format!("lock {}", name.display()), error);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(|e| failed(&e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => Err(StorageError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(failed(&error)),
     }

@@ -150,7 +150,7 @@ async fn a_retried_addition_is_counted_once_at_whichever_node_it_arrives() {
     assert_eq!(answers.len(), 1, "the same answer word for word: {answers:?}");
     assert_eq!(answers.first().unwrap().0, 1);
     // The same id for something else is an error of the caller's, and changes nothing.
-    let header = request.header.clone();
+    let header = request.header;
     let mixed_up = cluster.kv(2).await.put(v1::PutRequest { header, ..put("once", "9") }).await.unwrap_err();
     assert_eq!(reason(&mixed_up), "INVALID_REQUEST");
 }

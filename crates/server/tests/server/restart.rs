@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use ringfence_proto::v1;
-
 use crate::harness::{Cluster, add, get, put, reason, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,18 +72,15 @@ async fn a_minority_says_that_there_is_no_majority() {
     cluster.kv(1).await.put(put("k", "v")).await.unwrap();
     cluster.kill(2).await;
     cluster.kill(3).await;
-    let mut kv = cluster.kv(1).await;
-    until("the lone node has noticed that it is alone", async || {
-        let mut request = tonic::Request::new(put("k", "w"));
-        request.set_timeout(Duration::from_millis(700));
-        let status = cluster.kv(1).await.put(request).await.unwrap_err();
-        v1::Error::from(&status).reason == "NO_QUORUM"
-    })
-    .await;
-    let mut request = tonic::Request::new(get("k"));
-    request.set_timeout(Duration::from_secs(1));
-    let status = kv.get(request).await.unwrap_err();
-    assert!(["NO_QUORUM", "DEADLINE_EXCEEDED"].contains(&v1::Error::from(&status).reason.as_str()), "{status:?}");
+    // A leader that has lost its followers may have taken the write into its log; then the honest word is "unknown".
+    let mut write = tonic::Request::new(put("k", "w"));
+    write.set_timeout(Duration::from_secs(3));
+    let told = reason(&cluster.kv(1).await.put(write).await.unwrap_err());
+    assert!(["NO_QUORUM", "OUTCOME_UNKNOWN"].contains(&told.as_str()), "{told}");
+    let mut read = tonic::Request::new(get("k"));
+    read.set_timeout(Duration::from_secs(3));
+    let told = reason(&cluster.kv(1).await.get(read).await.unwrap_err());
+    assert!(["NO_QUORUM", "DEADLINE_EXCEEDED"].contains(&told.as_str()), "{told}");
     cluster.restart(2).await;
     until("two of three are enough", async || cluster.kv(1).await.get(get("k")).await.is_ok()).await;
 }

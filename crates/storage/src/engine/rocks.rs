@@ -1,7 +1,7 @@
 //! The engine on disk.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -36,6 +36,8 @@ pub struct RocksEngine {
 struct Open {
     db: DB,
     tables: &'static [&'static str],
+    /// Dropped after `db`: see [`RocksEngine::alive`].
+    alive: Arc<()>,
 }
 
 impl RocksEngine {
@@ -52,7 +54,12 @@ impl RocksEngine {
             }
             failed(&format!("open {}", path.display()), &error)
         })?;
-        Ok(RocksEngine { open: Arc::new(Open { db, tables }) })
+        Ok(RocksEngine { open: Arc::new(Open { db, tables, alive: Arc::new(()) }) })
+    }
+
+    /// Is gone once the database is really closed: after the last handle *and* the last snapshot, wherever they were.
+    pub(crate) fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.open.alive)
     }
 }
 
