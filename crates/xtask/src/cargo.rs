@@ -126,8 +126,11 @@ impl Built {
         match text("reason") {
             Some("compiler-artifact") => {
                 let name = message.get("target").and_then(|target| target.get("name")).and_then(Json::str);
-                if let (Some(name), Some(path)) = (name, text("executable")) {
-                    self.executables.insert(name.into(), path.into());
+                if let (Some(name), Some(path)) = (name, text("executable").map(PathBuf::from)) {
+                    // The tests of a program have its name too, but a hash in that of their file.
+                    if path.file_stem().is_some_and(|stem| stem == name) {
+                        self.executables.insert(name.into(), path);
+                    }
                 }
             }
             Some("build-script-executed") if text("package_id").is_some_and(|id| id.contains("librocksdb-sys")) => {
@@ -150,6 +153,7 @@ mod tests {
         for message in [
             r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"ringfence_cli"},"executable":null}"#,
             r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"ringctl"},"executable":"/t/release/ringctl"}"#,
+            r#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"ringctl"},"executable":"/t/release/deps/ringctl-1a2b"}"#,
             r#"{"reason":"build-script-executed","package_id":"registry+x#librocksdb-sys@0.19.0","out_dir":"/nowhere"}"#,
             r#"{"reason":"build-finished","success":true}"#,
             "a line that is none of cargo's",

@@ -90,7 +90,8 @@ pub(crate) fn run(options: Options) -> Outcome {
 }
 
 fn build() -> Outcome<Programs> {
-    let mut built = Cargo::find()?.build(&["--workspace", "--bins"])?;
+    // All targets, as the tests do: with other features of shared crates in between, each would undo the other's build.
+    let mut built = Cargo::find()?.build(&["--workspace", "--all-targets"])?;
     match (built.executables.remove("ringfence"), built.executables.remove("ringctl")) {
         (Some(ringfence), Some(ringctl)) => Ok(Programs { ringfence, ringctl }),
         _ => fail("the build made no `ringfence` or no `ringctl`; is the checkout complete?"),
