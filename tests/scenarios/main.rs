@@ -8,3 +8,4 @@ mod minority_down;
 mod paused_leader;
 mod retried_add;
 mod rolling_restart;
+mod wiped_node;

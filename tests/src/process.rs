@@ -30,7 +30,7 @@ impl Server {
         let errors = file.try_clone().expect("a file can be shared");
         let child = Command::new(binary("ringfence"))
             .args(arguments)
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=warn".into()))
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".into()))
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)

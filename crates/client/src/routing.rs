@@ -152,7 +152,9 @@ mod tests {
             leader_node: leader,
         };
         v1::DescribeResponse {
-            nodes: (1..=4).map(|n| v1::Node { node: n, address: format!("h:{n}"), labels: String::new() }).collect(),
+            nodes: (1..=4)
+                .map(|n| v1::Node { node: n, address: format!("h:{n}"), labels: String::new(), incarnation: 0 })
+                .collect(),
             shards: vec![
                 shard(1, 0, 99, vec![replica(1), replica(2)]),
                 shard(2, 100, u64::MAX, vec![replica(2), replica(3)]),

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn at(node: u64, address: &str) -> NodeInfo {
-        NodeInfo { node: NodeId(node), address: address.into(), labels: String::new() }
+        NodeInfo { node: NodeId(node), address: address.into(), labels: String::new(), incarnation: 0 }
     }
 
     #[test]

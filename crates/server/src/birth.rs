@@ -36,6 +36,8 @@ struct Record {
     founding: Founding,
     /// All replicas are there. False only if the node crashed while it was being born.
     born: bool,
+    /// See [`NodeInfo::incarnation`].
+    incarnation: u64,
 }
 
 /// An open directory of a node that is in the world.
@@ -50,6 +52,8 @@ pub(crate) struct Born {
     pub meta: ShardDescriptor,
     /// The shards, as they were founded.
     pub shards: Vec<ShardDescriptor>,
+    /// See [`NodeInfo::incarnation`].
+    pub incarnation: u64,
 }
 
 /// Opens the data directory; at the first start, seeds the replicas. Blocks on the disk.
@@ -69,7 +73,8 @@ pub(crate) fn open_or_found(config: &Config) -> Result<Born, StartError> {
         Some(recorded) => recorded,
         None => {
             let founding = config.founding.clone();
-            let record = Record { format: FORMAT_VERSION, cluster, founding, born: false };
+            let incarnation = rand::random_range(1..=u64::MAX);
+            let record = Record { format: FORMAT_VERSION, cluster, founding, born: false, incarnation };
             write(path, &record)?;
             record
         }
@@ -90,7 +95,7 @@ pub(crate) fn open_or_found(config: &Config) -> Result<Born, StartError> {
             "founded the cluster's first shards here"
         );
     }
-    Ok(Born { dir, cluster, founders, meta, shards })
+    Ok(Born { dir, cluster, founders, meta, shards, incarnation: record.incarnation })
 }
 
 /// The founders, as the registry knows them from birth.
@@ -99,6 +104,7 @@ pub(crate) fn founders(founding: &Founding) -> Vec<NodeInfo> {
         node: founder.node,
         address: founder.address.clone(),
         labels: String::new(),
+        incarnation: 0,
     };
     founding.founders.iter().map(info).collect()
 }

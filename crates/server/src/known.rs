@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     fn node(id: u64, address: &str) -> NodeInfo {
-        NodeInfo { node: NodeId(id), address: address.into(), labels: String::new() }
+        NodeInfo { node: NodeId(id), address: address.into(), labels: String::new(), incarnation: 0 }
     }
 
     fn load(dir: &std::path::Path) -> Known {

@@ -31,6 +31,7 @@ mod incoming;
 mod known;
 mod meta;
 mod mint;
+mod newcomer;
 mod node;
 mod outbox;
 mod peers;

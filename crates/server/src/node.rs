@@ -15,6 +15,7 @@ use ringfence_proto::internal::v1::node_service_server::NodeServiceServer;
 use ringfence_proto::v1::cluster_service_server::ClusterServiceServer;
 use ringfence_proto::v1::kv_server::KvServer;
 use ringfence_raft_host::{Host, HostConfig, HostError, Shard, SystemClock, TransferError};
+use ringfence_state_machine::NodeInfo;
 use ringfence_storage::{DataDir, StorageError};
 use ringfence_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use ringfence_types::{NodeId, ShardId};
@@ -34,6 +35,7 @@ use crate::grpc;
 use crate::incoming;
 use crate::known::Known;
 use crate::mint::Mint;
+use crate::newcomer;
 use crate::peers::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::tasks;
 use crate::transport::{PeerTransport, with_causes};
@@ -75,6 +77,18 @@ pub enum StartError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The directory is empty, but the node has served before.
+    #[error("{} is empty, but node {node} has served before with another data directory, as node {witness} remembers. Started \
+             empty it would have forgotten what it promised there. Restore that directory; if it is lost, leave the node \
+             down: the others go on without it", .data_dir.display(), node = .node.0, witness = .witness.0)]
+    LivedBefore {
+        /// Which node.
+        node: NodeId,
+        /// Who remembers it.
+        witness: NodeId,
+        /// The empty directory.
+        data_dir: PathBuf,
     },
     /// The Raft groups.
     #[error(transparent)]
@@ -143,6 +157,7 @@ impl Node {
         let addr = listener
             .local_addr()
             .map_err(|error| StartError::Listen { address: config.listen.clone(), reason: error.to_string() })?;
+        newcomer::check(&config).await?;
         let for_birth = config.clone();
         let born =
             tokio::task::spawn_blocking(move || birth::open_or_found(&for_birth)).await.expect("it does not panic")?;
@@ -172,7 +187,13 @@ impl Node {
             mint: Mint::new(),
         });
         let server = tokio::spawn(serve(gateway.clone(), listener, ending.clone()));
-        tasks::start(&gateway, &config, &ending.cut);
+        let here = NodeInfo {
+            node: config.node,
+            address: config.advertise.clone(),
+            labels: config.labels.clone(),
+            incarnation: born.incarnation,
+        };
+        tasks::start(&gateway, &config, here, &ending.cut);
         tracing::info!(node = config.node.0, %addr, data_dir = %config.data_dir.display(), "serving");
         Ok(Node { addr, gateway, ending, server, problem, dir })
     }

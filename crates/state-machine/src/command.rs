@@ -142,4 +142,8 @@ pub struct NodeInfo {
     pub address: String,
     /// Zone labels, empty if none: `zone=a,rack=3`.
     pub labels: String,
+    /// Random bits that the node chose when it made its data directory; 0 while nobody knows them, as at a cluster's birth.
+    /// A node that comes with others has lost its directory, and with it the votes it gave and the entries it
+    /// acknowledged.
+    pub incarnation: u64,
 }

@@ -71,6 +71,14 @@ fn register(overlay: &Overlay<'_>, node: &NodeInfo) -> Result<Change, Unreadable
         if known == *node {
             return Ok(Ok(None));
         }
+        if known.node == node.node && known.incarnation != 0 && known.incarnation != node.incarnation {
+            let reason = format!(
+                "node {} is registered with another data directory than the one it comes with. What it promised from there is \
+                 forgotten here, so it must not take its place; restore that directory, or leave the node down",
+                node.node
+            );
+            return Ok(Err(Refusal::Contradiction { reason }));
+        }
         if known.address == node.address && known.node != node.node {
             let reason = format!(
                 "{} is the address of node {}, so node {} cannot have it. Give each node its own address, or remove the \

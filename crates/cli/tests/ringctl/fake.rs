@@ -339,7 +339,7 @@ impl ClusterService for Node {
         Ok(Response::new(v1::DescribeResponse {
             cluster: 0xfeed,
             node: 1,
-            nodes: vec![v1::Node { node: 1, address: state.address.clone(), labels: "zone=a".into() }],
+            nodes: vec![v1::Node { node: 1, address: state.address.clone(), labels: "zone=a".into(), incarnation: 0 }],
             shards: vec![state.shard(1, 0, u64::MAX / 2), state.shard(2, u64::MAX / 2 + 1, u64::MAX)],
             meta: Some(state.shard(0, 0, u64::MAX)),
             revision: state.clock,

@@ -1,5 +1,7 @@
 //! Deadlines, waits and limits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringfence_client::{Client, ClientConfig, ConnectError, GetError, Outcome, PutError, Reason};
@@ -81,23 +83,30 @@ async fn a_unary_change_that_met_a_refused_connection_is_refused() {
 async fn calls_survive_the_death_and_return_of_every_node() {
     let cluster = Cluster::start(2).await;
     let db = cluster.client().await;
+    // Until told to stop: a fixed number could be done before the last node is killed.
+    let stop = Arc::new(AtomicBool::new(false));
     let adds = tokio::spawn({
-        let db = db.clone();
+        let (db, stop) = (db.clone(), Arc::clone(&stop));
         async move {
-            for _ in 0..300 {
+            let mut done = 0;
+            while !stop.load(Ordering::Relaxed) {
                 db.add("n", 1).await.unwrap();
+                done += 1;
             }
+            done
         }
     });
-    for (node, count) in [(1, 50), (2, 150)] {
-        crate::fake::eventually("some adds", || cluster.arrivals().len() >= count).await;
+    for node in [1, 2] {
+        let before = cluster.arrivals().len();
+        crate::fake::eventually("some adds", || cluster.arrivals().len() >= before + 50).await;
         cluster.kill(node).await;
         let so_far = cluster.arrivals().len();
         crate::fake::eventually("adds elsewhere", || cluster.arrivals().len() > so_far).await;
         cluster.restart(node);
     }
-    adds.await.unwrap();
-    assert_eq!(cluster.value("n").unwrap(), "300");
+    stop.store(true, Ordering::Relaxed);
+    let done: u64 = adds.await.unwrap();
+    assert_eq!(cluster.value("n").unwrap(), done.to_string());
 }
 
 /// A paused process still accepts connections. It must not eat the deadline of every call.
@@ -111,10 +120,10 @@ async fn a_paused_leader_costs_one_attempt_not_the_call() {
     let began = Instant::now();
     db.put("k", "v").await.unwrap();
     let first = began.elapsed();
-    assert!(first >= Duration::from_millis(1000) && first < Duration::from_secs(4), "{first:?}");
+    assert!(first >= Duration::from_millis(1000) && first < Duration::from_secs(8), "{first:?}");
     let began = Instant::now();
     db.put("k", "v").await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(500), "the leader that answered is remembered");
+    assert!(began.elapsed() < Duration::from_millis(1400), "asked the paused one again: an attempt is 1.5 s");
 }
 
 #[tokio::test]

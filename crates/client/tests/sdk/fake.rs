@@ -428,7 +428,9 @@ impl ClusterService for Node {
         Ok(Response::new(v1::DescribeResponse {
             cluster: CLUSTER_ID,
             node: self.node,
-            nodes: nodes.map(|(n, a)| v1::Node { node: *n, address: a.clone(), labels: String::new() }).collect(),
+            nodes: nodes
+                .map(|(n, a)| v1::Node { node: *n, address: a.clone(), labels: String::new(), incarnation: 0 })
+                .collect(),
             shards: vec![shard],
             meta: None,
             revision: state.clock,

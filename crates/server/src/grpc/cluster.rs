@@ -76,7 +76,12 @@ impl ClusterService for Cluster {
             cluster: gateway.cluster.0,
             node: gateway.node.0,
             nodes: nodes
-                .map(|info| v1::Node { node: info.node.0, address: info.address, labels: info.labels })
+                .map(|info| v1::Node {
+                    node: info.node.0,
+                    address: info.address,
+                    labels: info.labels,
+                    incarnation: info.incarnation,
+                })
                 .collect(),
             shards: gateway.known.shards().iter().map(|descriptor| self.message(descriptor)).collect(),
             meta: Some(self.message(&gateway.known.meta())),

@@ -8,6 +8,7 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence_state_machine::NodeInfo;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,9 @@ use crate::gateway::Gateway;
 /// How long a task waits for the answer to a proposal.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Starts them all. They end when `cut` is cancelled.
-pub(crate) fn start(gateway: &Arc<Gateway>, config: &Config, cut: &CancellationToken) {
-    spawn(cut, register::run(gateway.clone(), config.advertise.clone(), config.labels.clone()));
+/// Starts them all; `here` is what this node says of itself. They end when `cut` is cancelled.
+pub(crate) fn start(gateway: &Arc<Gateway>, config: &Config, here: NodeInfo, cut: &CancellationToken) {
+    spawn(cut, register::run(gateway.clone(), here));
     spawn(cut, refresh::run(gateway.clone()));
     spawn(cut, report::run(gateway.clone()));
     spawn(cut, collect::propose(gateway.clone(), config.history_window, config.dedup_window));

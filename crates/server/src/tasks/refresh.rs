@@ -68,7 +68,12 @@ async fn from_a_peer(gateway: &Gateway) {
     let nodes: Vec<NodeInfo> = described
         .nodes
         .iter()
-        .map(|node| NodeInfo { node: NodeId(node.node), address: node.address.clone(), labels: node.labels.clone() })
+        .map(|node| NodeInfo {
+            node: NodeId(node.node),
+            address: node.address.clone(),
+            labels: node.labels.clone(),
+            incarnation: node.incarnation,
+        })
         .collect();
     let all = described.shards.iter().chain(&described.meta);
     let shards = all.filter_map(|shard| ShardDescriptor::try_from(shard).ok()).collect();

@@ -17,8 +17,7 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// How often to look whether the registry still says so.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(gateway: Arc<Gateway>, address: String, labels: String) {
-    let here = NodeInfo { node: gateway.node, address, labels };
+pub(super) async fn run(gateway: Arc<Gateway>, here: NodeInfo) {
     loop {
         if !gateway.known.book.registered().contains(&here) {
             register(&gateway, &here).await;

@@ -36,7 +36,7 @@ async fn the_meta_group_takes_its_own_commands_only() {
         response.map(|response| response.into_inner().reply).map_err(|status| reason(&status))
     };
     let request = |command| Request { id: None, seen: Revision::ZERO, command }.encode();
-    let info = NodeInfo { node: NodeId(9), address: "127.0.0.1:9".into(), labels: String::new() };
+    let info = NodeInfo { node: NodeId(9), address: "127.0.0.1:9".into(), labels: String::new(), incarnation: 7 };
     let register = request(Command::Meta(MetaCommand::RegisterNode(info)));
     assert_eq!(propose(1, register.clone()).await.unwrap_err(), "WRONG_CLUSTER");
     assert_eq!(propose(described.cluster, "nonsense".into()).await.unwrap_err(), "INVALID_REQUEST");

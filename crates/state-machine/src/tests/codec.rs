@@ -39,6 +39,7 @@ fn the_log_format_never_changes() {
                     node: NodeId(1),
                     address: "a:1".into(),
                     labels: String::new(),
+                    incarnation: 5,
                 })),
             ),
             request(None, Command::Meta(MetaCommand::ReportShard(descriptor()))),
@@ -52,7 +53,7 @@ fn the_log_format_never_changes() {
 const LOG_FORMAT_1: &[&str] = &[
     "01e807140c010701d8040a00016b0000017600010701d8040a00016b010001760109010701d8040a00016b0201010701d804",
     "0a00016b030802010014010701d8040a00016b040201010701d8040a00016b05017701000a01010165000a020204000a0306",
-    "000a0440000a05000103613a3100000a05010400ffffffffffffffffff01010202010b00020c00",
+    "000a0440000a05000103613a310005000a05010400ffffffffffffffffff01010202010b00020c00",
 ];
 
 /// What is kept as the outcome of a request is told to a retry by the next build, too.
@@ -300,8 +301,8 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (revision(), revision()).prop_map(|(history, dedup)| Command::Collect { history, dedup }),
         1 => revision().prop_map(Command::Advance),
         1 => any::<u32>().prop_map(|value_bytes_max| Command::SetLimits(Limits { value_bytes_max })),
-        1 => (any::<u64>(), ".{0,20}", ".{0,20}").prop_map(|(node, address, labels)| {
-            Command::Meta(MetaCommand::RegisterNode(NodeInfo { node: NodeId(node), address, labels }))
+        1 => (any::<u64>(), ".{0,20}", ".{0,20}", any::<u64>()).prop_map(|(node, address, labels, incarnation)| {
+            Command::Meta(MetaCommand::RegisterNode(NodeInfo { node: NodeId(node), address, labels, incarnation }))
         }),
         1 => Just(Command::Meta(MetaCommand::ReportShard(descriptor()))),
     ]

@@ -76,6 +76,8 @@ enum Step {
         node: u64,
         address: String,
         labels: Option<String>,
+        #[arg(key, optional)]
+        incarnation: u64,
     },
     Report {
         shard: u64,
@@ -210,9 +212,9 @@ impl goldenscript::Runner for Script {
             Step::Limit(value_bytes_max) => {
                 self.command(Command::SetLimits(Limits { value_bytes_max: *value_bytes_max }))
             }
-            Step::Register { node, address, labels } => {
+            Step::Register { node, address, labels, incarnation } => {
                 let (address, labels) = (address.clone(), labels.clone().unwrap_or_default());
-                let node = NodeInfo { node: NodeId(*node), address, labels };
+                let node = NodeInfo { node: NodeId(*node), address, labels, incarnation: *incarnation };
                 self.command(Command::Meta(MetaCommand::RegisterNode(node)))
             }
             Step::Report { shard, epoch, nodes } => {
