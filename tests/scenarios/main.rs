@@ -5,6 +5,7 @@ mod any_client_any_node;
 mod bad_starts;
 mod leader_killed;
 mod minority_down;
+mod overload;
 mod paused_leader;
 mod retried_add;
 mod rolling_restart;
