@@ -20,8 +20,8 @@ use crate::config::Config;
 use crate::node::StartError;
 use crate::peers;
 
-/// How long to wait for the others. At the founding of a cluster they may not be up yet, so it delays a first start.
-const ASK_MAX: Duration = Duration::from_secs(2);
+/// How long to wait for the others. At the founding of a cluster they are not up yet, so it delays every first start.
+const ASK_MAX: Duration = Duration::from_secs(1);
 
 /// Refuses a node whose directory is empty although it has lived before.
 pub(crate) async fn check(config: &Config) -> Result<(), StartError> {
