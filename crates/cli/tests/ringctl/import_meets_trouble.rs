@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fake::FakeNode;
 use crate::program::{command, ringctl_with_stdin};
@@ -116,7 +118,7 @@ fn acknowledged_keys_are_there_at_once_and_an_interrupt_ends_the_import_in_order
         assert!(Instant::now() < deadline, "the acknowledged keys are not in the file");
         std::thread::yield_now();
     }
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
     let code = child.wait().unwrap().code();
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
