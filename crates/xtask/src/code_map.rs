@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn crates() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in `crates`").into()
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo runs this"))
+        .parent()
+        .expect("xtask lies in `crates`")
+        .into()
 }
 
 /// What a manifest's `[dependencies]` name.
