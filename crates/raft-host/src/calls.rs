@@ -47,8 +47,13 @@ impl Calls {
         Call { id: self.register(Waiter::Session(answer)), answers, calls: self.clone() }
     }
 
+    /// An id for something that takes several exchanges.
+    pub(crate) fn fresh_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn register(&self, waiter: Waiter) -> u64 {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.fresh_id();
         self.waiting.lock().expect("never poisoned").insert(id, waiter);
         id
     }

@@ -109,14 +109,14 @@ impl Host {
         clock: Arc<dyn Clock>,
     ) -> Result<Host, HostError> {
         let (tell, problem) = watch::channel(None);
-        let tell = Arc::new(tell);
-        for (what, listen) in [("log", true), ("state", false)] {
+        let teller = |what: &'static str| {
             let tell = tell.clone();
-            let listener = move |e: StorageError| {
+            move |e: StorageError| {
                 tell.send_replace(Some(format!("the {what} DB failed: {e}")));
-            };
-            if listen { storage.log.on_failure(listener) } else { storage.state.on_failure(listener) }
-        }
+            }
+        };
+        storage.log.on_failure(teller("log"));
+        storage.state.on_failure(teller("state"));
         let apply_pool = ApplyPool::start(config.apply_threads).map_err(|e| HostError::Threads(e.to_string()))?;
         let around = Arc::new(Surroundings {
             calls: Calls::new(config.seed),

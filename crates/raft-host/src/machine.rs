@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::{Stream, StreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use ringfence_state_machine::{Applied, Entry, apply};
 use ringfence_storage::StateDb;
@@ -14,7 +14,8 @@ use ringfence_types::{ReplicaId, ShardId};
 use crate::apply_pool::ApplyThread;
 use crate::log_store::{Durable, io_error};
 use crate::raft::{
-    LogId, Replies, StoredMembership, Types, Unreadable, decode_membership, encode_membership, log_id, position,
+    LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types, Unreadable, decode_membership, encode_membership,
+    log_id, position,
 };
 use crate::snapshot::SnapshotSource;
 
@@ -133,11 +134,7 @@ impl RaftStateMachine<Types> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMeta<crate::raft::CommittedLeaderId, u64, crate::raft::Placement>,
-        snapshot: SnapshotSource,
-    ) -> Result<(), io::Error> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
         let (state, replica) = (self.state.clone(), self.replica);
         self.thread
             .run(move || snapshot.install(&state, replica))
@@ -148,10 +145,7 @@ impl RaftStateMachine<Types> for Machine {
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<Snapshot<crate::raft::CommittedLeaderId, u64, crate::raft::Placement, SnapshotSource>>, io::Error>
-    {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let (applied, _) = self.stored()?;
         if applied.is_none() { Ok(None) } else { Ok(Some(self.build_snapshot().await?)) }
     }
@@ -162,9 +156,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
 
     /// Costs nothing: the data is read when the snapshot is sent. What is sent then may be newer than what is promised
     /// here, which is harmless, as everything applied is committed.
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<Snapshot<crate::raft::CommittedLeaderId, u64, crate::raft::Placement, SnapshotSource>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let (last_log_id, last_membership) = self.stored()?;
         Ok(Snapshot {
             meta: SnapshotMeta { last_log_id, last_membership },

@@ -235,20 +235,14 @@ impl Peer {
             .await
             .map_err(|e| network_error(format!("cannot export {}: {e}", self.link.group)))?;
         let manifest = export.manifest.clone();
-        let begin = self.link.calls.open();
-        let begun = begin.id;
-        drop(begin); // only its id is wanted: it names the transfer
-        let began = self
-            .call(RPCTypes::InstallSnapshot, SNAPSHOT_CHUNK_TIMEOUT, |call| Message::SnapshotBegin {
-                call,
-                begun,
-                vote,
-                manifest,
-            })
-            .await?;
-        if let Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. } = began {
-            return Ok(SnapshotResponse::new(vote)); // the receiver knows a higher vote
-        }
+        let begun = self.link.calls.fresh_id();
+        self.call(RPCTypes::InstallSnapshot, SNAPSHOT_CHUNK_TIMEOUT, |call| Message::SnapshotBegin {
+            call,
+            begun,
+            vote,
+            manifest,
+        })
+        .await?;
         let mut chunks = 0;
         while let Some(bytes) = export.next_chunk().await {
             let bytes = bytes.map_err(|e| network_error(format!("cannot export {}: {e}", self.link.group)))?;

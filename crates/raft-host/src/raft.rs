@@ -13,6 +13,7 @@ use ringfence_types::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
+use crate::snapshot::SnapshotSource;
 
 openraft::declare_raft_types!(
     /// Raft as Ringfence uses it: replica ids as Raft node ids, one leader per term.
@@ -29,6 +30,10 @@ pub(crate) type LogId = openraft::type_config::alias::LogIdOf<Types>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<Types>;
 pub(crate) type RaftEntry = openraft::type_config::alias::EntryOf<Types>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
+/// Of a snapshot: its last entry and membership.
+pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
+/// As the state machine builds and installs it.
+pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotSource>;
 pub(crate) type CommittedLeaderId = openraft::type_config::alias::CommittedLeaderIdOf<Types>;
 
 /// A log entry's payload: a [`ringfence_state_machine::Entry`], encoded.

@@ -13,7 +13,6 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use openraft::storage::{Snapshot, SnapshotMeta};
 use ringfence_shard_router::ShardRange;
 use ringfence_storage::{LogPosition, ReplicaRecord, ShardExport, StateDb, StorageError};
 use ringfence_types::{ReplicaId, ShardId};
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::log_store::io_error;
-use crate::raft::{Raft, Unreadable, Vote, decode_membership, log_id};
+use crate::raft::{Raft, Snapshot, SnapshotMeta, Unreadable, Vote, decode_membership, log_id};
 use crate::wire::{Message, SnapshotResult};
 
 /// Bytes of one chunk: small enough that heartbeats behind it on the same stream are not late.

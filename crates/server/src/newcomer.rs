@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use ringfence_proto::v1;
-use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
 use ringfence_storage::DataDir;
 use ringfence_types::NodeId;
 
@@ -31,7 +30,7 @@ pub(crate) async fn check(config: &Config) -> Result<(), StartError> {
     let cluster = config.founding.cluster();
     let others = config.founding.founders.iter().filter(|founder| founder.node != config.node);
     let asked = join_all(others.map(|founder| async {
-        let described = tokio::time::timeout(ASK_MAX, describe(&founder.address)).await.ok()??;
+        let described = peers::describe(&founder.address, ASK_MAX).await?;
         let remembers = |node: &v1::Node| NodeId(node.node) == config.node && node.incarnation != 0;
         (described.cluster == cluster.0 && described.nodes.iter().any(remembers)).then_some(founder.node)
     }))
@@ -40,10 +39,4 @@ pub(crate) async fn check(config: &Config) -> Result<(), StartError> {
         None => Ok(()),
         Some(witness) => Err(StartError::LivedBefore { node: config.node, witness, data_dir: config.data_dir.clone() }),
     }
-}
-
-async fn describe(address: &str) -> Option<v1::DescribeResponse> {
-    let channel = peers::connect(address).await.ok()?;
-    let response = ClusterServiceClient::new(channel).describe(v1::DescribeRequest {}).await.ok()?;
-    Some(response.into_inner())
 }

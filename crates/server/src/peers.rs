@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ringfence_proto::v1;
+use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
 use ringfence_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use tonic::transport::{Channel, Endpoint};
 
@@ -32,4 +34,14 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, tonic::transport::
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect()
         .await
+}
+
+/// The cluster as the node at an address knows it, if it tells in this time.
+pub(crate) async fn describe(address: &str, within: Duration) -> Option<v1::DescribeResponse> {
+    let ask = async {
+        let channel = connect(address).await.ok()?;
+        let response = ClusterServiceClient::new(channel).describe(v1::DescribeRequest {}).await.ok()?;
+        Some(response.into_inner())
+    };
+    tokio::time::timeout(within, ask).await.ok()?
 }

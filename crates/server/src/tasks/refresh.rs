@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_proto::v1;
-use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
 use ringfence_shard_router::ShardDescriptor;
 use ringfence_state_machine::{NodeInfo, nodes, shards};
 use ringfence_types::{NodeId, ShardId};
@@ -55,12 +53,7 @@ async fn from_a_peer(gateway: &Gateway) {
         return;
     }
     let peer = &peers[rand::random_range(0..peers.len())];
-    let ask = async {
-        let channel = peers::connect(&peer.address).await.ok()?;
-        let response = ClusterServiceClient::new(channel).describe(v1::DescribeRequest {}).await.ok()?;
-        Some(response.into_inner())
-    };
-    let Ok(Some(described)) = tokio::time::timeout(PROPOSE_TIMEOUT, ask).await else { return };
+    let Some(described) = peers::describe(&peer.address, PROPOSE_TIMEOUT).await else { return };
     if described.cluster != gateway.cluster.0 {
         tracing::warn!(peer = peer.node.0, "{} leads to another cluster", peer.address);
         return;
