@@ -15,6 +15,7 @@ use ringfence_storage::StateDb;
 use ringfence_types::{Key, Revision, ShardId};
 
 use crate::clock::Clock;
+use crate::fair_queue::Lane;
 use crate::proposer::Proposer;
 use crate::raft::Raft;
 
@@ -54,7 +55,7 @@ pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Pr
         for keys in look.due.chunks(KEYS_PER_COMMAND) {
             let command = Command::ExpireKeys(keys.to_vec());
             let request = Request { id: None, seen: Revision::ZERO, command };
-            if proposer.propose(request).await.is_err() {
+            if proposer.propose([request], Lane::NODE).single().await.is_err() {
                 break; // not the leader any more, or overloaded: the next look finds them again
             }
         }

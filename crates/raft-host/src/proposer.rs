@@ -4,11 +4,15 @@
 //! under way become the next entry. Nothing ever waits in order to fill one: with nothing under way a request goes at once,
 //! alone.
 //!
+//! What waits is bounded in three ways, and beyond each a request is turned away with `Overloaded`, certain that nothing
+//! happened: in requests and in bytes at the door, and in *time*: a request that has waited for [`QUEUE_WAIT_MAX`] would
+//! only be served when its caller has given up, so it makes room for one that can still be in time. Under overload the
+//! shard so goes on at its full speed, for callers who get their turns fairly ([`FairQueue`]).
+//!
 //! An entry carries the leader's clocks, and the lease clock is only right for one term. So a leader first *takes office*:
 //! it confirms that it leads and has applied everything of earlier terms, reads the lease clock there, and from then on
 //! proposes only as the leader of that very term. If the term changes in between, openraft refuses the entry unappended.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,16 +28,19 @@ use ringfence_state_machine::{Entry, Reply, Request, ShardState};
 use ringfence_storage::StateDb;
 use ringfence_types::limits::{ENTRY_BYTES_SOFT_MAX, ENTRY_REQUESTS_MAX, REQUEST_BYTES_MAX};
 use ringfence_types::{NodeId, ShardId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::Admission;
+use crate::fair_queue::{FairQueue, Lane};
 use crate::lease_clock::LeaseClock;
 use crate::raft::{CommittedLeaderId, Proposal, Raft};
 use crate::wall_time::WallTime;
 
 /// Entries of one shard under way at once. One would leave the disk idle while followers work and the other way round;
-/// many would make small entries.
+/// many would make small entries. A second one is only begun for at least as many requests as are under way already: when
+/// everybody waits for the CPU, as on a busy machine, two half entries cost nearly twice as much as a whole one.
 const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
 /// How long a new leader may take to confirm its office before its callers are told to look elsewhere.
@@ -41,6 +48,15 @@ const OFFICE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long to wait before trying again when the queue is full: about what a full queue takes to drain.
 const OVERLOADED_RETRY: Duration = Duration::from_millis(50);
+
+/// How long a request may wait for its place in an entry. Many times what a busy shard needs, and less than callers wait.
+const QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Arrivals looked at in one go.
+const ARRIVALS_MAX: usize = 256;
+
+/// How often to look after those who wait while nothing moves.
+const PATROL: Duration = Duration::from_millis(100);
 
 /// Why a request has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,58 +99,125 @@ type Answer = Result<Reply, ProposeError>;
 /// A shard's inbox. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Proposer {
-    queue: mpsc::Sender<Waiting>,
-    waiting_bytes: Arc<AtomicUsize>,
-    bytes_max: usize,
+    /// Unbounded by itself: the door counts what is in it.
+    queue: mpsc::UnboundedSender<Vec<Waiting>>,
+    door: Arc<Door>,
+}
+
+/// Counts what was let in, waiting or under way.
+struct Door {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+    most: Admission,
 }
 
 /// A request that was let in, until it is answered.
 struct Waiting {
     request: Request,
+    lane: Lane,
+    since: Instant,
     bytes: usize,
-    answer: oneshot::Sender<Answer>,
+    ticket: Ticket,
     _admitted: Admitted,
 }
 
-/// Bytes that count against the shard's bound until this is dropped.
+/// Where an answer goes: the place of the request among those it was proposed with, and who waits for them.
+struct Ticket {
+    place: usize,
+    answers: mpsc::UnboundedSender<Vec<(usize, Answer)>>,
+}
+
+/// Counts against the shard's bounds until this is dropped.
 struct Admitted {
     bytes: usize,
-    total: Arc<AtomicUsize>,
+    door: Arc<Door>,
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.door.requests.fetch_sub(1, Ordering::Relaxed);
+        self.door.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
+impl Door {
+    fn admit(self: &Arc<Door>, bytes: usize) -> Result<Admitted, ProposeError> {
+        let requests_before = self.requests.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let admitted = Admitted { bytes, door: self.clone() };
+        match requests_before < self.most.requests_max && bytes_before + bytes <= self.most.bytes_max {
+            true => Ok(admitted),
+            false => Err(OVERLOADED),
+        }
+    }
+}
+
+const OVERLOADED: ProposeError = ProposeError::Overloaded { retry_after: OVERLOADED_RETRY };
+
 impl Proposer {
     /// Starts the task that proposes for a shard.
-    pub(crate) fn start(office: Office, admission: &Admission) -> Proposer {
-        let (queue, inbox) = mpsc::channel(admission.requests_max);
+    pub(crate) fn start(office: Office, most: &Admission) -> Proposer {
+        let (queue, inbox) = mpsc::unbounded_channel();
         tokio::spawn(run(office, inbox));
-        Proposer { queue, waiting_bytes: Arc::default(), bytes_max: admission.bytes_max }
+        let door = Door { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: *most };
+        Proposer { queue, door: Arc::new(door) }
     }
 
-    /// Puts a request into the log and waits for what the shard decides.
-    pub(crate) async fn propose(&self, request: Request) -> Answer {
-        let bytes = request.encoded_len_estimate();
-        if bytes > REQUEST_BYTES_MAX {
-            return Err(ProposeError::TooLarge { bytes });
+    /// Puts requests into the log, in this order, and gives back what tells their answers. They are queued at once.
+    pub(crate) fn propose(&self, requests: impl IntoIterator<Item = Request>, lane: Lane) -> Proposed {
+        let (answers, receiver) = mpsc::unbounded_channel();
+        let since = Instant::now();
+        let mut waiting = Vec::new();
+        let mut refused = Vec::new();
+        let mut unanswered = 0;
+        for (place, request) in requests.into_iter().enumerate() {
+            unanswered += 1;
+            let bytes = request.encoded_len_estimate();
+            let admitted = match bytes > REQUEST_BYTES_MAX {
+                true => Err(ProposeError::TooLarge { bytes }),
+                false => self.door.admit(bytes),
+            };
+            match admitted {
+                Ok(_admitted) => {
+                    let ticket = Ticket { place, answers: answers.clone() };
+                    waiting.push(Waiting { request, lane, since, bytes, ticket, _admitted });
+                }
+                Err(e) => refused.push((place, Err(e))),
+            }
         }
-        let overloaded = ProposeError::Overloaded { retry_after: OVERLOADED_RETRY };
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let admitted = Admitted { bytes, total: self.waiting_bytes.clone() };
-        if before + bytes > self.bytes_max {
-            return Err(overloaded);
+        if !waiting.is_empty() {
+            let _ = self.queue.send(waiting); // if the task has ended the tickets are dropped, and say so
         }
-        let (answer, wait) = oneshot::channel();
-        match self.queue.try_send(Waiting { request, bytes, answer, _admitted: admitted }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(stopped()),
+        Proposed { receiver, refused, unanswered }
+    }
+}
+
+/// Requests that were proposed together, until all are answered. Whoever drops it does not learn what happened.
+pub struct Proposed {
+    receiver: mpsc::UnboundedReceiver<Vec<(usize, Answer)>>,
+    refused: Vec<(usize, Answer)>,
+    unanswered: usize,
+}
+
+impl Proposed {
+    /// The answers that are there next, each with its request's place among those proposed together; every place comes
+    /// once. `None` when all have come.
+    pub async fn next(&mut self) -> Option<Vec<(usize, Result<Reply, ProposeError>)>> {
+        if self.unanswered == 0 {
+            return None;
         }
-        wait.await.unwrap_or_else(|_| Err(stopped()))
+        let answers = match self.refused.is_empty() {
+            true => self.receiver.recv().await,
+            false => Some(std::mem::take(&mut self.refused)),
+        };
+        self.unanswered -= answers.as_ref().map_or(self.unanswered, Vec::len);
+        answers
+    }
+
+    /// The answer of a request that was proposed alone.
+    pub(crate) async fn single(mut self) -> Answer {
+        let answers = self.next().await;
+        answers.and_then(|mut answers| answers.pop()).map_or_else(|| Err(stopped()), |(_, answer)| answer)
     }
 }
 
@@ -222,67 +305,114 @@ pub(crate) fn leader_node(raft: &Raft) -> Option<NodeId> {
     metrics.membership_config.get_node(&leader).map(|placement| placement.0)
 }
 
-async fn run(mut office: Office, mut inbox: mpsc::Receiver<Waiting>) {
-    let mut in_flight: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
-    let mut gathered: VecDeque<Waiting> = VecDeque::new();
-    let mut arrived = Vec::with_capacity(ENTRY_REQUESTS_MAX);
+async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>>) {
+    let mut in_flight: FuturesUnordered<BoxFuture<'static, usize>> = FuturesUnordered::new();
+    let mut requests_in_flight = 0;
+    let mut gathered: FairQueue<Waiting> = FairQueue::new();
+    let mut arrived = Vec::with_capacity(ARRIVALS_MAX);
+    let mut patrol = Instant::now() + PATROL;
     loop {
-        while !gathered.is_empty() && in_flight.len() < ENTRIES_IN_FLIGHT_MAX {
+        while !gathered.is_empty()
+            && in_flight.len() < ENTRIES_IN_FLIGHT_MAX
+            && gathered.len().min(ENTRY_REQUESTS_MAX) >= requests_in_flight
+        {
             match propose_next(&mut office, &mut gathered).await {
-                Ok(under_way) => in_flight.push(under_way),
+                Ok(Some((requests, under_way))) => {
+                    requests_in_flight += requests;
+                    in_flight.push(under_way);
+                }
+                Ok(None) => {}
                 // Whoever waits is told at once, also about what has been gathered since: a deposed leader must not sit
                 // on requests that another could serve.
-                Err(e) => {
-                    for waiting in gathered.drain(..) {
-                        let _ = waiting.answer.send(Err(e.clone()));
-                    }
-                }
+                Err(e) => turn_away(std::iter::from_fn(|| gathered.pop()), &e),
             }
         }
-        // A leader that lost touch may have entries under way for ever; what comes meanwhile is turned away above.
-        let take_more =
-            gathered.is_empty() && in_flight.len() < ENTRIES_IN_FLIGHT_MAX || office.leading_term().is_none();
         tokio::select! {
             biased;
-            Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-            count = inbox.recv_many(&mut arrived, ENTRY_REQUESTS_MAX), if take_more => {
+            Some(requests) = in_flight.next(), if !in_flight.is_empty() => requests_in_flight -= requests,
+            count = inbox.recv_many(&mut arrived, ARRIVALS_MAX) => {
                 if count == 0 {
                     return;
                 }
-                if in_flight.len() >= ENTRIES_IN_FLIGHT_MAX {
-                    for waiting in arrived.drain(..) {
-                        let _ = waiting.answer.send(Err(office.not_leader()));
-                    }
+                for waiting in arrived.drain(..).flatten() {
+                    gathered.push(waiting.lane, waiting);
                 }
-                gathered.extend(arrived.drain(..).filter(|waiting| !waiting.answer.is_closed()));
             }
-            // Leadership may be lost while everything is under way.
-            () = tokio::time::sleep(OFFICE_TIMEOUT), if !take_more => {}
+            // A leader that lost touch may have entries under way for ever; who waits behind them must not.
+            () = tokio::time::sleep_until(patrol), if !gathered.is_empty() => {
+                patrol = Instant::now() + PATROL;
+                if office.leading_term().is_none() {
+                    turn_away(std::iter::from_fn(|| gathered.pop()), &office.not_leader());
+                } else {
+                    turn_away(gathered.take_late(Waiting::is_late), &OVERLOADED);
+                }
+            }
         }
     }
 }
 
-/// Proposes one entry of what has been gathered, as much as fits. Resolves when all of it is answered.
+fn turn_away(waiting: impl IntoIterator<Item = Waiting>, error: &ProposeError) {
+    answer(waiting.into_iter().map(|waiting| (waiting.ticket, Err(error.clone()))));
+}
+
+/// Tells answers, those of one caller that follow each other together.
+fn answer(answers: impl IntoIterator<Item = (Ticket, Answer)>) {
+    let mut together: Option<(mpsc::UnboundedSender<_>, Vec<_>)> = None;
+    for (Ticket { place, answers }, answer) in answers {
+        match &mut together {
+            Some((to, told)) if to.same_channel(&answers) => told.push((place, answer)),
+            _ => {
+                if let Some((to, told)) = together.replace((answers, vec![(place, answer)])) {
+                    let _ = to.send(told); // who has left is told nothing
+                }
+            }
+        }
+    }
+    if let Some((to, told)) = together {
+        let _ = to.send(told);
+    }
+}
+
+impl Waiting {
+    fn is_late(&self) -> bool {
+        self.since.elapsed() > QUEUE_WAIT_MAX
+    }
+}
+
+/// Proposes one entry of what has been gathered, as much as fits. Gives back how many requests that is, and what resolves,
+/// to the same number, when all are answered. `None`: nobody was left to propose for.
 async fn propose_next(
     office: &mut Office,
-    gathered: &mut VecDeque<Waiting>,
-) -> Result<BoxFuture<'static, ()>, ProposeError> {
+    gathered: &mut FairQueue<Waiting>,
+) -> Result<Option<(usize, BoxFuture<'static, usize>)>, ProposeError> {
     let (term, clock) = office.take().await?;
+    let now = Instant::now();
     let mut requests = Vec::with_capacity(gathered.len().min(ENTRY_REQUESTS_MAX));
-    let mut answers = Vec::with_capacity(requests.capacity());
+    let mut tickets = Vec::with_capacity(requests.capacity());
     let mut bytes = 0;
     while requests.len() < ENTRY_REQUESTS_MAX && bytes < ENTRY_BYTES_SOFT_MAX {
-        let Some(waiting) = gathered.pop_front() else { break };
+        let Some(waiting) = gathered.pop() else { break };
+        if waiting.ticket.answers.is_closed() {
+            continue; // its caller has given up
+        }
+        if now.saturating_duration_since(waiting.since) > QUEUE_WAIT_MAX {
+            turn_away([waiting], &OVERLOADED);
+            continue;
+        }
         bytes += waiting.bytes;
         requests.push(waiting.request);
-        answers.push((waiting.answer, waiting._admitted));
+        tickets.push((waiting.ticket, waiting._admitted));
+    }
+    if requests.is_empty() {
+        return Ok(None);
     }
     let entry = office.entry(&clock, requests);
     let proposal = Proposal { bytes: entry.encode(), parsed: Some(Arc::new(entry)) };
     let (responder, done) = ProgressResponder::complete_only();
     let submitted = office.raft.write(proposal).with_leader(CommittedLeaderId::new(term)).responder(responder).await;
     let raft = office.raft.clone();
-    Ok(Box::pin(async move {
+    let count = tickets.len();
+    let under_way = async move {
         let outcome = match submitted {
             Err(fatal) => Err(ProposeError::Stopped { problem: fatal.to_string() }),
             Ok(()) => match done.await {
@@ -299,16 +429,12 @@ async fn propose_next(
         };
         match outcome {
             Ok(replies) => {
-                assert_eq!(replies.len(), answers.len(), "one reply for each request of an entry");
-                for ((answer, _admitted), reply) in answers.into_iter().zip(replies) {
-                    let _ = answer.send(Ok(reply));
-                }
+                assert_eq!(replies.len(), tickets.len(), "one reply for each request of an entry");
+                answer(tickets.into_iter().zip(replies).map(|((ticket, _admitted), reply)| (ticket, Ok(reply))));
             }
-            Err(e) => {
-                for (answer, _admitted) in answers {
-                    let _ = answer.send(Err(e.clone()));
-                }
-            }
+            Err(e) => answer(tickets.into_iter().map(|(ticket, _admitted)| (ticket, Err(e.clone())))),
         }
-    }))
+        count
+    };
+    Ok(Some((count, Box::pin(under_way))))
 }

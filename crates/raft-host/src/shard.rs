@@ -7,8 +7,9 @@ use ringfence_state_machine::{Reply, Request, ShardState, Unreadable};
 use ringfence_storage::StateView;
 use ringfence_types::{NodeId, ReplicaId, ShardId};
 
+use crate::fair_queue::Lane;
 use crate::host::Slot;
-use crate::proposer::{ProposeError, leader_node};
+use crate::proposer::{ProposeError, Proposed, leader_node};
 use crate::reader::ReadError;
 use crate::replica::Replica;
 
@@ -125,9 +126,16 @@ impl Shard {
     /// Puts a request into the shard's log and waits for what the shard decides. A refusal is an ordinary reply.
     ///
     /// Has no deadline of its own: callers give up by dropping it, and do not know then whether it happened.
-    pub async fn propose(&self, request: Request) -> Result<Reply, ProposeError> {
+    pub async fn propose(&self, request: Request, lane: Lane) -> Result<Reply, ProposeError> {
         let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
-        replica.proposer.propose(request).await
+        replica.proposer.propose([request], lane).single().await
+    }
+
+    /// The same for several requests at once, which enter the log in this order, mostly in one entry, and are answered as
+    /// soon as each is decided.
+    pub fn propose_all(&self, requests: Vec<Request>, lane: Lane) -> Result<Proposed, ProposeError> {
+        let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
+        Ok(replica.proposer.propose(requests, lane))
     }
 
     /// A view that contains every write acknowledged before the call. Only the leader gives one.

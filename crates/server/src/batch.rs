@@ -16,7 +16,8 @@ use ringfence_types::ShardId;
 use ringfence_types::limits::{BATCH_OPERATIONS_MAX, GRPC_MESSAGE_BYTES_MAX};
 use tokio::time::{Instant, sleep};
 
-use crate::gateway::{Attempt, Gateway, Origin, Task, retries};
+use crate::caller::Caller;
+use crate::gateway::{Attempt, Gateway, Task, retries};
 use crate::grpc::status;
 
 /// Bytes of values that the answers of one batch may hold. The rest of the message is for errors and headers.
@@ -46,6 +47,7 @@ impl Gateway {
         &self,
         request: v1::BatchRequest,
         deadline: Instant,
+        caller: Caller,
     ) -> Result<v1::BatchResponse, v1::Error> {
         let count = request.operations.len();
         if count > BATCH_OPERATIONS_MAX {
@@ -68,12 +70,12 @@ impl Gateway {
                 Err(error) => Slot { mutates: None, progress: Progress::Answered(Err(error)) },
             });
         }
-        let _admitted = self.admission.admit(cost_bytes)?;
+        let _admitted = self.admission.admit(caller.lane_of_batch(), cost_bytes)?;
 
         let answer_bytes_left = AtomicUsize::new(ANSWER_BYTES_MAX);
         let mut backoff = retries();
         loop {
-            join_all(slots.iter_mut().map(|slot| self.step(slot, deadline, &answer_bytes_left))).await;
+            join_all(slots.iter_mut().map(|slot| self.step(slot, deadline, caller, &answer_bytes_left))).await;
             give_up_overtaken(&mut slots);
             let wait = backoff.next();
             let is_last = Instant::now() + wait >= deadline;
@@ -93,9 +95,9 @@ impl Gateway {
     }
 
     /// One attempt of one operation, if it is still open.
-    async fn step(&self, slot: &mut Slot, deadline: Instant, answer_bytes_left: &AtomicUsize) {
+    async fn step(&self, slot: &mut Slot, deadline: Instant, caller: Caller, answer_bytes_left: &AtomicUsize) {
         let Progress::Open { task, because } = &mut slot.progress else { return };
-        match self.attempt(task, deadline, Origin::Client).await {
+        match self.attempt(task, deadline, caller).await {
             Attempt::Again(error) => *because = Some(error),
             Attempt::Final(result) => {
                 // Values that do not fit are dropped here, not at the end: a batch must not hold gigabytes.

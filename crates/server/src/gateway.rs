@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use ringfence_proto::v1::result::Kind;
 use ringfence_proto::{Reason, metadata, v1};
-use ringfence_raft_host::{Host, ProposeError, ReadError, Shard};
-use ringfence_state_machine::{Command, ReadRefusal, Refusal, Request, get};
+use ringfence_raft_host::{Host, Lane, ProposeError, ReadError, Shard};
+use ringfence_state_machine::{Command, ReadRefusal, Refusal, Reply, Request, get};
 use ringfence_storage::{StateDb, StateView};
 use ringfence_types::{ClusterId, NodeId, Revision, ShardId};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -29,6 +29,7 @@ use crate::admission::Admission;
 use crate::answer::{Answering, revision_of};
 use crate::backoff::Backoff;
 use crate::call::{Ask, Call, MutationKind, header_of};
+use crate::caller::{Caller, Origin};
 use crate::forward::{Forwarded, Forwarder};
 use crate::grpc::status;
 use crate::known::Known;
@@ -39,16 +40,8 @@ use crate::scan;
 const RETRY_FIRST: Duration = Duration::from_millis(5);
 const RETRY_MAX: Duration = Duration::from_millis(200);
 
-/// Who asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A client. Its call may be forwarded and tried again.
-    Client,
-    /// Another gateway, which believes that this node leads.
-    Peer,
-}
-
 /// How one attempt ended.
+#[derive(Clone)]
 pub(crate) enum Attempt {
     /// Nothing more is to be tried.
     Final(Result<Kind, v1::Error>),
@@ -91,19 +84,32 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Carries out one operation. The first poll goes as far as proposing or queueing it, so operations polled in order are
     /// proposed in order.
-    pub(crate) async fn execute(&self, operation: v1::Operation, deadline: Instant, origin: Origin) -> v1::Result {
-        let kind = self.perform(operation, deadline, origin).await.unwrap_or_else(Kind::Error);
+    pub(crate) async fn execute(&self, operation: v1::Operation, deadline: Instant, caller: Caller) -> v1::Result {
+        let kind = self.perform(operation, deadline, caller).await.unwrap_or_else(Kind::Error);
         v1::Result { kind: Some(kind) }
     }
 
-    async fn perform(&self, operation: v1::Operation, deadline: Instant, origin: Origin) -> Result<Kind, v1::Error> {
+    async fn perform(&self, operation: v1::Operation, deadline: Instant, caller: Caller) -> Result<Kind, v1::Error> {
         let mut task = self.begin(operation)?;
-        let _admitted = self.admission.admit(task.call.cost_bytes)?;
+        let _admitted = self.admission.admit(caller.lane(&task.call), task.call.cost_bytes)?;
+        let attempt = self.attempt(&mut task, deadline, caller).await;
+        self.persist(task, attempt, deadline, caller).await
+    }
+
+    /// Tries on after an attempt that came to nothing, until the deadline.
+    pub(crate) async fn persist(
+        &self,
+        mut task: Task,
+        first: Attempt,
+        deadline: Instant,
+        caller: Caller,
+    ) -> Result<Kind, v1::Error> {
+        let mut attempt = first;
         let mut backoff = retries();
         loop {
-            match self.attempt(&mut task, deadline, origin).await {
+            match attempt {
                 Attempt::Final(result) => return result,
-                Attempt::Again(error) if origin == Origin::Peer || task.call.no_forward => return Err(error),
+                Attempt::Again(error) if caller.origin == Origin::Peer || task.call.no_forward => return Err(error),
                 Attempt::Again(error) => {
                     let wait = backoff.next();
                     if Instant::now() + wait >= deadline {
@@ -112,6 +118,7 @@ impl Gateway {
                     sleep(wait).await;
                 }
             }
+            attempt = self.attempt(&mut task, deadline, caller).await;
         }
     }
 
@@ -126,11 +133,16 @@ impl Gateway {
     }
 
     /// Tries once, here or at the leader.
-    pub(crate) async fn attempt(&self, task: &mut Task, deadline: Instant, origin: Origin) -> Attempt {
+    pub(crate) async fn attempt(&self, task: &mut Task, deadline: Instant, caller: Caller) -> Attempt {
         if Instant::now() >= deadline {
             return Attempt::Final(Err(status::too_late()));
         }
-        let attempt = self.attempt_once(task, deadline, origin).await;
+        let attempt = self.attempt_once(task, deadline, caller).await;
+        self.settle(task, attempt)
+    }
+
+    /// What every attempt leaves behind, however it was made.
+    pub(crate) fn settle(&self, task: &mut Task, attempt: Attempt) -> Attempt {
         task.attempts += 1;
         match &attempt {
             Attempt::Final(Ok(kind)) => {
@@ -151,14 +163,14 @@ impl Gateway {
         attempt
     }
 
-    async fn attempt_once(&self, task: &Task, deadline: Instant, origin: Origin) -> Attempt {
+    async fn attempt_once(&self, task: &Task, deadline: Instant, caller: Caller) -> Attempt {
         let call = &task.call;
         let route = self.known.route(call.position());
         let here = self.host.shard(route.shard);
         if let Some(shard) = here.as_ref().filter(|shard| shard.is_leader()) {
-            return self.lead(shard, call, deadline).await;
+            return self.lead(shard, call, caller.lane(call), deadline).await;
         }
-        let may_forward = origin == Origin::Client && !call.no_forward;
+        let may_forward = caller.origin == Origin::Client && !call.no_forward;
         let leader = match &here {
             Some(shard) => shard.leader(),
             None => route.leader,
@@ -180,11 +192,12 @@ impl Gateway {
     }
 
     /// This node leads: decide here.
-    async fn lead(&self, shard: &Shard, call: &Call, deadline: Instant) -> Attempt {
+    async fn lead(&self, shard: &Shard, call: &Call, lane: Lane, deadline: Instant) -> Attempt {
         match &call.ask {
             Ask::Mutate { mutation, kind } => {
                 let command = Command::Mutate(mutation.clone());
-                self.mutate(shard, Request { id: call.id, seen: call.seen, command }, *kind, deadline).await
+                let request = Request { id: call.id, seen: call.seen, command };
+                self.mutate(shard, request, lane, *kind, deadline).await
             }
             Ask::Get { key, at } => {
                 let view = match self.barrier(shard, deadline).await {
@@ -195,7 +208,7 @@ impl Gateway {
                 let found = match at {
                     None => get(&view, shard.id(), key, None),
                     Some(at) => {
-                        if let Err(attempt) = self.reach(shard, *at, deadline).await {
+                        if let Err(attempt) = self.reach(shard, *at, lane, deadline).await {
                             return attempt;
                         }
                         match self.state.snapshot_view() {
@@ -224,10 +237,25 @@ impl Gateway {
         }
     }
 
-    async fn mutate(&self, shard: &Shard, request: Request, kind: MutationKind, deadline: Instant) -> Attempt {
-        match timeout_at(deadline, shard.propose(request)).await {
-            Ok(Ok(Ok(done))) => Attempt::Final(self.answering(shard).mutation(kind, &done)),
-            Ok(Ok(Err(refusal))) => {
+    async fn mutate(
+        &self,
+        shard: &Shard,
+        request: Request,
+        lane: Lane,
+        kind: MutationKind,
+        deadline: Instant,
+    ) -> Attempt {
+        match timeout_at(deadline, shard.propose(request, lane)).await {
+            Ok(answer) => self.decided(shard, kind, answer),
+            Err(_) => Attempt::Final(Err(status::outcome_unknown(shard.id()))),
+        }
+    }
+
+    /// What a shard's word on a mutation means for its caller.
+    pub(crate) fn decided(&self, shard: &Shard, kind: MutationKind, answer: Result<Reply, ProposeError>) -> Attempt {
+        match answer {
+            Ok(Ok(done)) => Attempt::Final(self.answering(shard).mutation(kind, &done)),
+            Ok(Err(refusal)) => {
                 let error = status::refusal(shard.id(), &refusal);
                 match refusal {
                     Refusal::WrongShard { descriptor } => {
@@ -237,13 +265,12 @@ impl Gateway {
                     _ => Attempt::Final(Err(error)),
                 }
             }
-            Ok(Err(ProposeError::NotLeader { leader })) => Attempt::Again(self.not_leader(shard.id(), leader)),
-            Ok(Err(error)) => Attempt::Final(Err(status::propose(shard.id(), &error))),
-            Err(_) => Attempt::Final(Err(status::outcome_unknown(shard.id()))),
+            Err(ProposeError::NotLeader { leader }) => Attempt::Again(self.not_leader(shard.id(), leader)),
+            Err(error) => Attempt::Final(Err(status::propose(shard.id(), &error))),
         }
     }
 
-    async fn barrier(&self, shard: &Shard, deadline: Instant) -> Result<StateView, Attempt> {
+    pub(crate) async fn barrier(&self, shard: &Shard, deadline: Instant) -> Result<StateView, Attempt> {
         match timeout_at(deadline, shard.read_barrier()).await {
             Ok(Ok(view)) => Ok(view),
             Ok(Err(ReadError::NotLeader { leader })) => Err(Attempt::Again(self.not_leader(shard.id(), leader))),
@@ -255,7 +282,7 @@ impl Gateway {
 
     /// Raises the shard's clock to a revision that is to be read, unless it is there already: below its clock a shard's
     /// history is final. A revision that lies too far ahead stays ahead, and the read is refused.
-    async fn reach(&self, shard: &Shard, at: Revision, deadline: Instant) -> Result<(), Attempt> {
+    async fn reach(&self, shard: &Shard, at: Revision, lane: Lane, deadline: Instant) -> Result<(), Attempt> {
         let state = ringfence_state_machine::ShardState::load(&shard.view(), shard.id());
         match state {
             Ok(Some(state)) if state.clock < at => {}
@@ -263,7 +290,7 @@ impl Gateway {
             Err(error) => return Err(Attempt::Final(Err(status::unreadable(shard.id(), &error)))),
         }
         let advance = Request { id: None, seen: Revision::ZERO, command: Command::Advance(at) };
-        match timeout_at(deadline, shard.propose(advance)).await {
+        match timeout_at(deadline, shard.propose(advance, lane)).await {
             Ok(Ok(_)) => Ok(()), // whether it got there, the read tells
             Ok(Err(ProposeError::NotLeader { leader })) => Err(Attempt::Again(self.not_leader(shard.id(), leader))),
             Ok(Err(ProposeError::Overloaded { retry_after })) => {
@@ -274,7 +301,7 @@ impl Gateway {
         }
     }
 
-    fn read_refused(&self, shard: ShardId, refusal: ReadRefusal) -> Attempt {
+    pub(crate) fn read_refused(&self, shard: ShardId, refusal: ReadRefusal) -> Attempt {
         let error = status::read_refusal(shard, &refusal);
         match refusal {
             ReadRefusal::WrongShard { descriptor } => {
@@ -347,7 +374,7 @@ impl Gateway {
         status::not_leader(shard, leader.map(|node| (node, self.known.book.address(node))))
     }
 
-    fn answering(&self, shard: &Shard) -> Answering {
+    pub(crate) fn answering(&self, shard: &Shard) -> Answering {
         Answering { shard: shard.id(), node: self.node }
     }
 }

@@ -72,6 +72,11 @@ impl Known {
         self.read().route(position)
     }
 
+    /// Which shard owns a position: [`Known::route`] for those who need no more.
+    pub(crate) fn shard_at(&self, position: RingPosition) -> ShardId {
+        self.read().map().lookup(position).shard
+    }
+
     /// Who leads a shard, as far as is known.
     pub(crate) fn leader(&self, shard: ShardId) -> Option<NodeId> {
         match shard {

@@ -3,7 +3,7 @@
 use ringfence_proto::internal::v1 as internal;
 use ringfence_proto::internal::v1::node_service_client::NodeServiceClient;
 use ringfence_proto::{Reason, metadata, v1};
-use ringfence_raft_host::ProposeError;
+use ringfence_raft_host::{Lane, ProposeError};
 use ringfence_state_machine::{Command, MetaCommand, Reply, Request, decode_reply};
 use ringfence_types::{NodeId, Revision, ShardId};
 use tokio::time::{Instant, timeout_at};
@@ -56,7 +56,7 @@ pub(crate) async fn propose_here(gateway: &Gateway, request: Request, deadline: 
     let Some(shard) = gateway.host.shard(ShardId::META).filter(|shard| shard.is_leader()) else {
         return Err(not_leader(known_leader()));
     };
-    match timeout_at(deadline, shard.propose(request)).await {
+    match timeout_at(deadline, shard.propose(request, Lane::NODE)).await {
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(ProposeError::NotLeader { leader })) => Err(not_leader(leader)),
         Ok(Err(error)) => Err(status::propose(ShardId::META, &error)),

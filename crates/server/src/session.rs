@@ -1,6 +1,6 @@
 //! A stream of calls and a stream of their answers: `Kv.Session` for clients, `NodeService.Forward` between nodes.
 //!
-//! One task drives all calls of a session. Calls are begun in the order they arrive; every answer that is ready when
+//! One task drives all calls of a session, those of one message and shard together (`bundle`). Every answer that is ready when
 //! the stream can take a message goes into that message, and a lone answer goes at once.
 //!
 //! ```text
@@ -13,18 +13,18 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::SelectAll;
 use prost::Message;
 use ringfence_proto::v1;
-use ringfence_proto::v1::result::Kind;
 use ringfence_types::limits::{GRPC_MESSAGE_BYTES_MAX, KEY_BYTES_MAX, SCAN_PAGE_BYTES_SOFT_MAX, VALUE_BYTES_MAX};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use crate::deadline;
-use crate::gateway::{Gateway, Origin};
+use crate::bundle::Answers;
+use crate::caller::{Caller, Origin};
+use crate::gateway::Gateway;
 use crate::grpc::status;
 
 /// Calls of one session that are under way at once. Enough to fill several log entries of every shard; the rest waits in
@@ -40,7 +40,7 @@ const _: () = assert!(
 );
 
 /// What goes back to the caller.
-pub(crate) type Answers = ReceiverStream<Result<v1::SessionResponse, Status>>;
+pub(crate) type Outbound = ReceiverStream<Result<v1::SessionResponse, Status>>;
 
 /// Starts a session. When `stopping` is cancelled it takes no further calls, finishes those under way, and ends.
 pub(crate) fn start(
@@ -48,37 +48,41 @@ pub(crate) fn start(
     origin: Origin,
     inbound: Streaming<v1::SessionRequest>,
     stopping: CancellationToken,
-) -> Answers {
+) -> Outbound {
     let (outbound, answers) = mpsc::channel(1);
-    tokio::spawn(run(gateway, origin, inbound, outbound, stopping));
+    tokio::spawn(run(gateway, Caller::of_stream(origin), inbound, outbound, stopping));
     ReceiverStream::new(answers)
 }
 
 async fn run(
     gateway: Arc<Gateway>,
-    origin: Origin,
+    caller: Caller,
     mut inbound: Streaming<v1::SessionRequest>,
     outbound: mpsc::Sender<Result<v1::SessionResponse, Status>>,
     stopping: CancellationToken,
 ) {
-    let mut under_way = FuturesUnordered::new();
+    let gateway = &*gateway;
+    let mut under_way: SelectAll<Answers> = SelectAll::new();
+    let mut calls = 0;
     let mut ready = Ready::default();
     let mut end = None;
     while end.is_none() || !under_way.is_empty() || !ready.answers.is_empty() {
         tokio::select! {
             biased;
             // First everything that is ready, then one message with all of it, then more calls.
-            Some(answer) = under_way.next(), if ready.bytes < READY_BYTES_SOFT_MAX => ready.push(answer),
+            Some(answers) = under_way.next(), if ready.bytes < READY_BYTES_SOFT_MAX => {
+                calls -= answers.len();
+                answers.into_iter().for_each(|answer| ready.push(answer));
+            }
             permit = outbound.reserve(), if !ready.answers.is_empty() => match permit {
                 Ok(permit) => permit.send(Ok(ready.take())),
                 Err(_) => return, // the caller is gone
             },
             () = stopping.cancelled(), if end.is_none() => end = Some(Status::from(status::shutting_down())),
-            message = inbound.message(), if end.is_none() && under_way.len() < CALLS_MAX => match message {
+            message = inbound.message(), if end.is_none() && calls < CALLS_MAX => match message {
                 Ok(Some(request)) => {
-                    for call in request.calls {
-                        under_way.push(answer(&gateway, origin, call));
-                    }
+                    calls += request.calls.len();
+                    under_way.extend(gateway.execute_all(request.calls, caller));
                 }
                 Ok(None) => end = Some(Status::ok("")),
                 Err(error) => end = Some(error),
@@ -89,15 +93,6 @@ async fn run(
     if let Some(error) = end.filter(|end| end.code() != tonic::Code::Ok) {
         let _ = outbound.send(Err(error)).await;
     }
-}
-
-async fn answer(gateway: &Gateway, origin: Origin, call: v1::Call) -> v1::Answer {
-    let deadline = deadline::of_session(call.timeout_ms);
-    let result = match call.operation {
-        Some(operation) => gateway.execute(operation, deadline, origin).await,
-        None => v1::Result { kind: Some(Kind::Error(status::invalid("the call has no operation"))) },
-    };
-    v1::Answer { call: call.call, result: Some(result) }
 }
 
 /// Answers that wait for the stream.

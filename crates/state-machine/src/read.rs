@@ -93,6 +93,37 @@ pub fn get(
     Ok(Ok(ReadAnswer { clock: state.clock, value }))
 }
 
+/// Reads many keys as this replica has them, in one go: one answer for each, in their order. Each is right by itself; what
+/// is written meanwhile may be in some and not in others.
+pub fn get_many(
+    view: &dyn View,
+    shard: ShardId,
+    keys: &[Key],
+) -> Result<Vec<Result<ReadAnswer<Option<Versioned>>, ReadRefusal>>, Unreadable> {
+    let state = ShardState::load_existing(view, shard)?;
+    let places: Vec<Place> = keys.iter().map(Place::of).collect();
+    let stored: Vec<Bytes> = places.iter().map(|place| place.current.clone()).collect();
+    let records = view.get_many(Space::Current, &stored)?;
+    assert_eq!(records.len(), keys.len(), "get_many must answer every key");
+    keys.iter()
+        .zip(places)
+        .zip(records)
+        .map(|((key, place), record)| {
+            if let Err(refusal) = admit(&state, place.position, None) {
+                return Ok(Err(refusal));
+            }
+            let value = match &record {
+                None => None,
+                Some(record) => {
+                    let version = VersionRecord::decode(record)?;
+                    Some(versioned(key.clone(), record.slice_ref(version.value), &version, &state, true)?)
+                }
+            };
+            Ok(Ok(ReadAnswer { clock: state.clock, value }))
+        })
+        .collect()
+}
+
 /// Whether the shard answers reads at this position and revision.
 pub(crate) fn admit(state: &ShardState, position: RingPosition, at: Option<Revision>) -> Result<(), ReadRefusal> {
     let owned = state.descriptor.shard != ShardId::META && state.descriptor.range.contains(position);

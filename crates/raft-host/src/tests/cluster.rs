@@ -161,7 +161,7 @@ impl Cluster {
         eventually("a request is answered", async || {
             for node in self.nodes() {
                 let shard = self.shard(node);
-                match tokio::time::timeout(Duration::from_secs(2), shard.propose(request.clone())).await {
+                match tokio::time::timeout(Duration::from_secs(2), shard.propose(request.clone(), Lane(1))).await {
                     Ok(Ok(reply)) => return Some(reply),
                     Ok(Err(ProposeError::TooLarge { .. })) => panic!("no test request is that large"),
                     Ok(Err(_)) | Err(_) => {}

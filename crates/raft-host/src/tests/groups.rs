@@ -3,7 +3,7 @@
 use ringfence_state_machine::{Action, Done, digest};
 
 use super::cluster::{Cluster, SHARD, eventually, read};
-use crate::Compaction;
+use crate::{Compaction, Lane};
 
 /// Nothing is cut unless a test wants it.
 fn keep_all() -> Compaction {
@@ -42,7 +42,7 @@ async fn an_isolated_leader_serves_no_reads_and_a_retried_add_counts_once() {
     let stranded = cluster.shard(old);
     let first_try = tokio::spawn({
         let add = add.clone();
-        async move { stranded.propose(add).await }
+        async move { stranded.propose(add, Lane(1)).await }
     });
     let elected = eventually("the others elect a leader", async || {
         cluster.nodes().into_iter().find(|node| *node != old && cluster.shard(*node).is_leader())

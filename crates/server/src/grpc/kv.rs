@@ -1,5 +1,6 @@
 //! `ringfence.v1.Kv`: the messages in and out of the gateway.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ringfence_proto::v1;
@@ -10,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status;
+use crate::caller::{Caller, Origin};
 use crate::deadline;
-use crate::gateway::{Gateway, Origin};
+use crate::gateway::Gateway;
 use crate::session;
 
 /// The service.
@@ -22,14 +24,18 @@ pub(crate) struct KvService {
 
 impl KvService {
     async fn unary<T>(&self, request: Request<T>, operation: fn(T) -> Op) -> Result<Kind, Status> {
-        let deadline = deadline::of_unary(request.metadata());
+        let (deadline, caller) = (deadline::of_unary(request.metadata()), caller(&request));
         let operation = v1::Operation { kind: Some(operation(request.into_inner())) };
-        match self.gateway.execute(operation, deadline, Origin::Client).await.kind {
+        match self.gateway.execute(operation, deadline, caller).await.kind {
             Some(Kind::Error(error)) => Err(error.into()),
             Some(kind) => Ok(kind),
             None => Err(status::internal("an operation was answered with nothing").into()),
         }
     }
+}
+
+fn caller<T>(request: &Request<T>) -> Caller {
+    Caller::of_connection(request.extensions().get::<Option<SocketAddr>>().copied().flatten())
 }
 
 /// The answer to an operation of another kind never comes back, but the types cannot say so.
@@ -39,7 +45,7 @@ fn mixed_up() -> Status {
 
 #[tonic::async_trait]
 impl Kv for KvService {
-    type SessionStream = session::Answers;
+    type SessionStream = session::Outbound;
 
     async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
         match self.unary(request, Op::Get).await? {
@@ -84,14 +90,14 @@ impl Kv for KvService {
     }
 
     async fn batch(&self, request: Request<v1::BatchRequest>) -> Result<Response<v1::BatchResponse>, Status> {
-        let deadline = deadline::of_unary(request.metadata());
-        Ok(Response::new(self.gateway.batch(request.into_inner(), deadline).await?))
+        let (deadline, caller) = (deadline::of_unary(request.metadata()), caller(&request));
+        Ok(Response::new(self.gateway.batch(request.into_inner(), deadline, caller).await?))
     }
 
     async fn session(
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
-    ) -> Result<Response<session::Answers>, Status> {
+    ) -> Result<Response<session::Outbound>, Status> {
         if self.stopping.is_cancelled() {
             return Err(status::shutting_down().into());
         }

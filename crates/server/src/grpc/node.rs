@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status;
+use crate::caller::Origin;
 use crate::deadline;
-use crate::gateway::{Gateway, Origin};
+use crate::gateway::Gateway;
 use crate::meta;
 use crate::session;
 
@@ -49,7 +50,7 @@ impl Node {
 
 #[tonic::async_trait]
 impl NodeService for Node {
-    type ForwardStream = session::Answers;
+    type ForwardStream = session::Outbound;
 
     async fn raft(
         &self,
@@ -68,7 +69,7 @@ impl NodeService for Node {
     async fn forward(
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
-    ) -> Result<Response<session::Answers>, Status> {
+    ) -> Result<Response<session::Outbound>, Status> {
         if self.stopping.is_cancelled() {
             return Err(status::shutting_down().into());
         }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence_raft_host::Lane;
 use ringfence_state_machine::{Command, Request, ShardState};
 use ringfence_types::{Revision, ShardId};
 
@@ -39,7 +40,7 @@ pub(super) async fn propose(gateway: Arc<Gateway>, history_window: Duration, ded
                 dedup: dedup.unwrap_or(state.dedup_floor),
             };
             let request = Request { id: None, seen: Revision::ZERO, command };
-            match tokio::time::timeout_at(proposal_deadline(), shard.propose(request)).await {
+            match tokio::time::timeout_at(proposal_deadline(), shard.propose(request, Lane::NODE)).await {
                 Ok(Ok(Ok(_))) => tracing::debug!(shard = shard.id().0, "raised the floors"),
                 Ok(Ok(Err(refusal))) => tracing::warn!(shard = shard.id().0, "the floors were not raised: {refusal}"),
                 // Not the leader any more, or too busy: the next round, or the next leader, does it.
