@@ -1,0 +1,55 @@
+//! The load generator: what `ringctl bench` and `bench-etcd` have in common, so that a difference between their figures is a
+//! difference between the peers.
+//!
+//! # What is measured
+//!
+//! A [`Plan`] names a [`Workload`], how many clients, and how long. Each client is a *closed loop*: it asks, waits for the
+//! answer, asks again. So *n* clients have at most *n* operations under way, and a slow peer is asked less often; the
+//! figures are to be read together: operations a second *at* a latency.
+//!
+//! * **Latency** is measured around each call, by the clock, from before it is made until its result is there.
+//! * **ops/s** counts the operations that ended well inside the measured time. What was under way at its end is waited for
+//!   and is in the latencies, not in the rate, so that a peer that hangs at the end can't hide it.
+//! * **An operation that got an error** is no operation: it is counted by its kind, apart, and its client pauses for 10 ms so
+//!   that a peer that refuses at once is not asked a million times a second. A row with errors says so.
+//! * **CPU** is that of this process, and of the server processes whose numbers the plan names, over the measured time alone.
+//!   Where clients and servers share cores, the clients' share decides how much is left for the servers.
+//!
+//! # Compare-and-set
+//!
+//! What a cas that was refused counts for decides the figure, so it is the same for every peer:
+//!
+//! * `cas-many`: each client owns its share of the keys and knows the revision of each. Every cas must succeed; one that is
+//!   refused is an error (`CONFLICT`).
+//! * `cas-hot`: all clients set one key. An operation is one *successful* cas, from the first attempt until it succeeded:
+//!   a refusal tells the revision that the key has now, and the next attempt is made with that, at once. Attempts that
+//!   were refused are `conflicts`, apart. So the rate is how often the key really changed, and the latency what a service
+//!   waits until its change is in.
+//!
+//! # What it deliberately leaves out
+//!
+//! No open loop (a fixed rate of arrivals), no skewed choice of keys: keys are drawn evenly. It knows no server but by its
+//! wire: a peer is anything that implements [`Target`].
+
+mod client;
+mod cpu;
+mod keys;
+mod plan;
+mod random;
+mod recorder;
+mod row;
+mod run;
+mod sdk;
+mod target;
+mod unary;
+mod workload;
+
+pub use client::Stop;
+pub use keys::{KEYS_PREFIX, Keys, KeysError};
+pub use plan::{CLIENTS_MAX, Plan};
+pub use row::{COLUMNS, Row};
+pub use run::{Bench, BenchError, Phase, Progress, Watcher};
+pub use sdk::Sdk;
+pub use target::{Cas, Found, OpError, Path, Peer, Target};
+pub use unary::{Unary, UnaryClient, channels_for};
+pub use workload::Workload;
