@@ -101,6 +101,8 @@ pub enum Command {
     /// About shards
     #[command(subcommand)]
     Shard(Shard),
+    /// Measure how fast the cluster is; writes keys of its own and removes them
+    Bench(cmd::bench::Bench),
     /// Print a completion script for a shell
     Completions(cmd::completions::Completions),
 }

@@ -28,6 +28,11 @@ impl Context {
         self.command_timeout.unwrap_or(default)
     }
 
+    /// Nodes to talk to, as the user named them.
+    pub fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
     /// A client whose requests take 10 s at the most, unless the user said otherwise.
     pub async fn connect(&self) -> Result<Client, Failure> {
         let timeout = self.request_timeout(Duration::from_secs(10));

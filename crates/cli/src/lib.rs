@@ -93,6 +93,7 @@ async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Export(export) => export.run(&context, out).await,
         Command::Cluster(Cluster::Status(status)) => status.run(&context, out).await,
         Command::Shard(Shard::List(list)) => list.run(&context, out).await,
+        Command::Bench(bench) => bench.run(&context, out).await,
         Command::Completions(completions) => completions.run(out),
     }
 }

@@ -1,5 +1,6 @@
 //! One file for each command: its flags, what it asks, how it prints the answer.
 
+pub mod bench;
 pub mod cas;
 pub mod cluster_status;
 pub mod completions;

@@ -44,6 +44,19 @@ fn bad_usage_is_exit_code_3() {
         &["import", "/"],
         &["import", "-", "--hex"],
         &["import", "-", "--concurrency", "0"],
+        &["bench", "--workload", "cas"],
+        &["bench", "--clients", "0"],
+        &["bench", "--clients", "513"],
+        &["bench", "--clients", "1,,2"],
+        &["bench", "--duration", "10"],
+        &["bench", "--path", "http"],
+        &["bench", "--key-size", "20"],
+        &["bench", "--value-size", "1048577"],
+        &["bench", "--keys", "0"],
+        &["bench", "--workload", "cas-many", "--clients", "64", "--keys", "63"],
+        &["bench", "--server-pids", "4294967295"],
+        &["bench", "--name", "a/b"],
+        &["bench", "--clean", "--keep"],
         &["completions", "tcsh"],
         &["cluster"],
     ] {
@@ -82,7 +95,14 @@ fn help_version_and_completions_need_no_cluster() {
 fn no_node_is_exit_code_2() {
     // A port that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for args in [&["get", "a"][..], &["put", "a", "1"], &["import", "-"], &["cluster", "status"], &["shard", "list"]] {
+    for args in [
+        &["get", "a"][..],
+        &["put", "a", "1"],
+        &["import", "-"],
+        &["cluster", "status"],
+        &["shard", "list"],
+        &["bench"],
+    ] {
         let mut command = command();
         command.args(["--endpoints", &address.to_string(), "--command-timeout", "300ms"]).args(args);
         run(command, b"").fails(2, &address.to_string());

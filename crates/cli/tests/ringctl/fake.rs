@@ -39,6 +39,7 @@ struct State {
     seen_busy: BTreeSet<(u64, u64)>,
     outcomes: BTreeMap<(u64, u64), result::Kind>,
     scan_page_items: usize,
+    refuses_puts: bool,
 }
 
 impl FakeNode {
@@ -72,6 +73,11 @@ impl FakeNode {
         self.node.state().put(key.to_vec().into(), value.to_vec().into(), None);
     }
 
+    /// From now on every put is refused.
+    pub(crate) fn refuse_puts(&self) {
+        self.node.state().refuses_puts = true;
+    }
+
     /// Forgets every key.
     pub(crate) fn clear(&self) {
         self.node.state().keys.clear();
@@ -88,12 +94,17 @@ impl Node {
         let kind = operation.kind.expect("an operation has a kind");
         let Some((id, key)) = mutation(&kind) else { return state.execute(kind).unwrap_or_else(result::Kind::Error) };
         let key = key.to_vec();
+        if state.refuses_puts && matches!(kind, operation::Kind::Put(_)) {
+            return result::Kind::Error(v1::Error::new(Reason::DiskFull, "the disk is full"));
+        }
         if key.starts_with(b"large:") {
             return result::Kind::Error(v1::Error::new(
                 Reason::ValueTooLarge,
                 "the value is larger than this cluster takes",
             ));
         }
+        // Plain gRPC calls may come without an id; then nothing is remembered.
+        let Some(id) = id else { return state.execute(kind).unwrap_or_else(result::Kind::Error) };
         if key.starts_with(b"busy:") && state.seen_busy.insert(id) {
             return result::Kind::Error(v1::Error::new(Reason::Overloaded, "the queue is full"));
         }
@@ -109,7 +120,11 @@ impl Node {
     }
 }
 
-fn mutation(kind: &operation::Kind) -> Option<((u64, u64), &[u8])> {
+/// Client and sequence.
+type RequestId = (u64, u64);
+
+/// The request id, if there is one, and the key.
+fn mutation(kind: &operation::Kind) -> Option<(Option<RequestId>, &[u8])> {
     let (header, key) = match kind {
         operation::Kind::Put(r) => (&r.header, &r.key),
         operation::Kind::Delete(r) => (&r.header, &r.key),
@@ -117,8 +132,8 @@ fn mutation(kind: &operation::Kind) -> Option<((u64, u64), &[u8])> {
         operation::Kind::Add(r) => (&r.header, &r.key),
         operation::Kind::Get(_) | operation::Kind::Scan(_) => return None,
     };
-    let id = header.as_ref().and_then(|header| header.id.as_ref()).expect("ringctl gives every mutation a request id");
-    Some(((id.client, id.sequence), key))
+    let id = header.as_ref().map(|header| header.id.as_ref().expect("the SDK gives every mutation a request id"));
+    Some((id.map(|id| (id.client, id.sequence)), key))
 }
 
 impl State {

@@ -1,6 +1,7 @@
 //! The program as a script sees it: arguments in; stdout, stderr, exit code and files out; a fake node behind a real socket.
 
 mod bad_usage;
+mod bench;
 mod cluster_views;
 mod export_and_import;
 mod fake;
