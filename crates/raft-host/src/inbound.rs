@@ -10,6 +10,8 @@ use ringfence_types::{NodeId, ReplicaId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::confirm::is_for;
+use crate::log_store::LogStore;
 use crate::network::Link;
 use crate::raft::{Raft, Types, log_id, position};
 use crate::snapshot::SnapshotReceiver;
@@ -25,6 +27,7 @@ const SNAPSHOT_QUEUE: usize = 4;
 pub(crate) struct Inbound {
     raft: Raft,
     link: Link,
+    log: LogStore,
     sessions: Mutex<BTreeMap<ReplicaId, Session>>,
     snapshots: mpsc::Sender<(Origin, Message)>,
 }
@@ -45,10 +48,10 @@ struct Session {
 }
 
 impl Inbound {
-    pub(crate) fn new(raft: Raft, link: Link, receiver: SnapshotReceiver) -> Inbound {
+    pub(crate) fn new(raft: Raft, link: Link, log: LogStore, receiver: SnapshotReceiver) -> Inbound {
         let (snapshots, inbox) = mpsc::channel(SNAPSHOT_QUEUE);
         tokio::spawn(receive_snapshots(raft.clone(), link.clone(), receiver, inbox));
-        Inbound { raft, link, sessions: Mutex::default(), snapshots }
+        Inbound { raft, link, log, sessions: Mutex::default(), snapshots }
     }
 
     /// Takes one message. Never waits.
@@ -94,6 +97,10 @@ impl Inbound {
                     answer_to(&link, from, &answer);
                 });
             }
+            Message::Confirm { call, term } => {
+                let granted = is_for(self.log.vote(), from.replica, term);
+                answer_to(&self.link, from, &Message::Confirmed { call, voter: self.link.from.0, granted });
+            }
             Message::TransferLeader { call, from_leader, to, last } => {
                 let (raft, link) = (self.raft.clone(), self.link.clone());
                 tokio::spawn(async move {
@@ -116,6 +123,7 @@ impl Inbound {
             | Message::VoteReply { .. }
             | Message::TransferLeaderReply { .. }
             | Message::SnapshotReply { .. }
+            | Message::Confirmed { .. }
             | Message::Refused { .. } => {}
         }
     }

@@ -8,7 +8,7 @@
 //!                                                                          └─► one stream per pair of nodes
 //!  reply  ◄─ machine: apply on the shard's thread  ◄── committed: a majority has synced ◄──┘
 //!
-//!  read_barrier ─► reader: one ReadIndex round for all reads waiting ─► the state DB
+//!  read_barrier ─► reader: one confirmation of leadership for all reads waiting ─► the state DB
 //! ```
 //!
 //! # What is whose
@@ -31,6 +31,7 @@ mod calls;
 mod clock;
 mod compaction;
 mod config;
+mod confirm;
 mod epoch;
 mod expiry;
 mod fair_queue;

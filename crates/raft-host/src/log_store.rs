@@ -57,6 +57,11 @@ impl LogStore {
         LogStore { log, durable }
     }
 
+    /// The vote that this replica has given or is about to give: whatever it tells a candidate, it is here before.
+    pub(crate) fn vote(&self) -> Option<Vote> {
+        self.log.state().vote.and_then(|bytes| decode_vote(&bytes).ok())
+    }
+
     /// Entries from `from` up to but not including `end`: at least one if there is one, then as many as fit.
     fn read(&self, from: u64, end: u64, bytes_max: usize) -> io::Result<Vec<RaftEntry>> {
         if from >= end {

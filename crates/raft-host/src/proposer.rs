@@ -250,17 +250,9 @@ impl Office {
         ProposeError::NotLeader { leader: leader_node(&self.raft) }
     }
 
-    /// The term in which this replica leads, if it believes it does.
-    fn leading_term(&self) -> Option<u64> {
-        let metrics = self.raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let leads = metrics.state.is_leader() && metrics.vote.leader_id.voted_for == metrics.id;
-        leads.then_some(metrics.vote.leader_id.term)
-    }
-
     /// Makes sure that this replica leads and knows the lease clock of its term.
     async fn take(&mut self) -> Result<(u64, LeaseClock), ProposeError> {
-        let Some(term) = self.leading_term() else {
+        let Some(term) = leading_term(&self.raft) else {
             self.held = None;
             return Err(self.not_leader());
         };
@@ -274,7 +266,7 @@ impl Office {
             linearizer.await_ready(&self.raft).await.ok()
         })
         .await;
-        if !matches!(confirmed, Ok(Some(_))) || self.leading_term() != Some(term) {
+        if !matches!(confirmed, Ok(Some(_))) || leading_term(&self.raft) != Some(term) {
             return Err(self.not_leader());
         }
         // Everything of earlier terms is applied now, so what the state says is the highest reading in the log.
@@ -295,6 +287,14 @@ impl Office {
             requests,
         }
     }
+}
+
+/// The term in which this replica leads, if it believes it does.
+pub(crate) fn leading_term(raft: &Raft) -> Option<u64> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let leads = metrics.state.is_leader() && metrics.vote.leader_id.voted_for == metrics.id;
+    leads.then_some(metrics.vote.leader_id.term)
 }
 
 /// The node that leads, as far as this replica knows.
@@ -341,7 +341,7 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
             // A leader that lost touch may have entries under way for ever; who waits behind them must not.
             () = tokio::time::sleep_until(patrol), if !gathered.is_empty() => {
                 patrol = Instant::now() + PATROL;
-                if office.leading_term().is_none() {
+                if leading_term(&office.raft).is_none() {
                     turn_away(std::iter::from_fn(|| gathered.pop()), &office.not_leader());
                 } else {
                     turn_away(gathered.take_late(Waiting::is_late), &OVERLOADED);

@@ -1,18 +1,15 @@
 //! Linearizable reads by ReadIndex, shared by all reads that wait.
 //!
 //! A read may be answered from this replica's state once the replica has confirmed, by hearing from a majority *after the
-//! read arrived*, that it still leads, and has applied everything committed at that moment (Raft thesis, section 6.4). One
+//! read arrived*, that it still leads, and has applied everything acknowledged by then (`confirm`). One
 //! confirmation serves every read that arrived before it began, so reads cost messages per round, not per read.
 
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
 use ringfence_types::NodeId;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::proposer::leader_node;
-use crate::raft::Raft;
+use crate::confirm::Confirmer;
 
 /// How long one confirmation may take before its reads are told that there is no majority.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(1);
@@ -59,9 +56,9 @@ pub(crate) struct Reader {
 
 impl Reader {
     /// Starts the task that confirms for a shard.
-    pub(crate) fn start(raft: Raft, reads_max: usize) -> Reader {
+    pub(crate) fn start(confirmer: Confirmer, reads_max: usize) -> Reader {
         let (queue, inbox) = mpsc::channel(reads_max);
-        tokio::spawn(run(raft, inbox));
+        tokio::spawn(run(confirmer, inbox));
         Reader { queue }
     }
 
@@ -83,28 +80,13 @@ fn stopped() -> ReadError {
     ReadError::Stopped { problem: "the node is shutting down, or the replica failed".into() }
 }
 
-async fn run(raft: Raft, mut inbox: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>) {
+async fn run(mut confirmer: Confirmer, mut inbox: mpsc::Receiver<oneshot::Sender<Result<(), ReadError>>>) {
     let mut round = Vec::new();
     while inbox.recv_many(&mut round, ROUND_READS_MAX).await > 0 {
-        let confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirm(&raft)).await.unwrap_or(Err(ReadError::NoQuorum));
+        let confirmed = tokio::time::timeout(CONFIRM_TIMEOUT, confirmer.confirm()).await;
+        let confirmed = confirmed.unwrap_or(Err(ReadError::NoQuorum));
         for answer in round.drain(..) {
             let _ = answer.send(confirmed.clone());
         }
-    }
-}
-
-async fn confirm(raft: &Raft) -> Result<(), ReadError> {
-    let linearizer = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => linearizer,
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-            let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_node(raft));
-            return Err(ReadError::NotLeader { leader });
-        }
-        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(ReadError::NoQuorum),
-        Err(RaftError::Fatal(fatal)) => return Err(ReadError::Stopped { problem: fatal.to_string() }),
-    };
-    match linearizer.await_ready(raft).await {
-        Ok(_) => Ok(()),
-        Err(fatal) => Err(ReadError::Stopped { problem: fatal.to_string() }),
     }
 }

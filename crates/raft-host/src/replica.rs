@@ -17,6 +17,7 @@ use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::compaction::{self, Compactor};
 use crate::config::{HostConfig, Timing};
+use crate::confirm::Confirmer;
 use crate::epoch::EpochCell;
 use crate::expiry;
 use crate::host::HostError;
@@ -93,15 +94,16 @@ impl Replica {
         };
         let config = raft_config(shard, &around.config.timing)?;
         let log_store = LogStore::new(log, durable.clone());
-        let raft = Raft::new(replica.0, config, link.clone(), log_store, machine)
+        let raft = Raft::new(replica.0, config, link.clone(), log_store.clone(), machine)
             .await
             .map_err(|e| HostError::Raft { shard, reason: e.to_string() })?;
 
         let office = || Office::new(shard, raft.clone(), state.clone(), around.clock.clone(), around.wall_time.clone());
         let proposer = Proposer::start(office(), &around.config.admission);
-        let reader = Reader::start(raft.clone(), around.config.admission.requests_max);
+        let confirmer = Confirmer::new(raft.clone(), link.clone(), log_store.clone());
+        let reader = Reader::start(confirmer, around.config.admission.requests_max);
         let receiver = SnapshotReceiver::new(shard, replica, around.config.staging_dir.clone());
-        let inbound = Inbound::new(raft.clone(), link, receiver);
+        let inbound = Inbound::new(raft.clone(), link, log_store, receiver);
         let compactor = Compactor {
             shard,
             raft: raft.clone(),

@@ -32,7 +32,7 @@ pub(crate) struct Header {
 /// What replicas say to each other. `call` names an exchange, so that the answer finds who asked.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// One append outside a session: a heartbeat, or a ReadIndex confirmation.
+    /// One append outside a session: a heartbeat, or a confirmation by openraft.
     Append {
         call: u64,
         request: AppendEntriesRequest<Types>,
@@ -100,6 +100,17 @@ pub(crate) enum Message {
         call: u64,
         result: SnapshotResult,
     },
+    /// The sender leads in this term, and asks whether the receiver's vote is still for it.
+    Confirm {
+        call: u64,
+        term: u64,
+    },
+    Confirmed {
+        call: u64,
+        /// Who answers.
+        voter: u64,
+        granted: bool,
+    },
     /// The receiver cannot take a message of this call now (no such replica, stopped, unexpected piece).
     Refused {
         call: u64,
@@ -132,7 +143,8 @@ impl Message {
             | Message::TransferLeader { call, .. }
             | Message::SnapshotBegin { call, .. }
             | Message::SnapshotChunk { call, .. }
-            | Message::SnapshotEnd { call, .. } => Some(*call),
+            | Message::SnapshotEnd { call, .. }
+            | Message::Confirm { call, .. } => Some(*call),
             Message::AppendStream { session, .. } => Some(*session),
             _ => None,
         }
@@ -145,6 +157,7 @@ impl Message {
             | Message::VoteReply { call, .. }
             | Message::TransferLeaderReply { call, .. }
             | Message::SnapshotReply { call, .. }
+            | Message::Confirmed { call, .. }
             | Message::Refused { call, .. } => Some(*call),
             Message::AppendStreamReply { session, .. } => Some(*session),
             _ => None,
@@ -250,6 +263,17 @@ pub(crate) fn encode(header: &Header, message: &Message) -> Bytes {
             out.put_u64(*call);
             put_bytes(&mut out, reason.as_bytes());
         }
+        Message::Confirm { call, term } => {
+            out.put_u8(15);
+            out.put_u64(*call);
+            out.put_u64(*term);
+        }
+        Message::Confirmed { call, voter, granted } => {
+            out.put_u8(16);
+            out.put_u64(*call);
+            out.put_u64(*voter);
+            out.put_u8(u8::from(*granted));
+        }
     }
     out.freeze()
 }
@@ -314,6 +338,8 @@ pub(crate) fn decode(envelope: Bytes) -> Result<(Header, Message), Unreadable> {
             },
         },
         14 => Message::Refused { call: reader.u64()?, reason: String::from_utf8_lossy(&reader.bytes()?).into_owned() },
+        15 => Message::Confirm { call: reader.u64()?, term: reader.u64()? },
+        16 => Message::Confirmed { call: reader.u64()?, voter: reader.u64()?, granted: reader.bool()? },
         tag => return Err(unreadable(format!("unknown message tag {tag}"))),
     };
     if reader.rest.has_remaining() {
@@ -532,6 +558,8 @@ mod tests {
             Message::SnapshotReply { call: 3, result: SnapshotResult::Installed(vote) },
             Message::SnapshotReply { call: 3, result: SnapshotResult::GoOn },
             Message::Refused { call: 3, reason: "no such replica".into() },
+            Message::Confirm { call: 4, term: 7 },
+            Message::Confirmed { call: 4, voter: 11, granted: true },
         ]
     }
 
