@@ -82,6 +82,10 @@ impl Request {
                 Command::ExpireKeys(keys) => keys.iter().map(|key| key.as_ref().len() + 2).sum(),
                 Command::Collect { .. } | Command::Advance(_) | Command::SetLimits(_) => 0,
                 Command::Meta(MetaCommand::RegisterNode(node)) => node.address.len() + node.labels.len(),
+                Command::Meta(MetaCommand::ReviveNode { info, forgotten }) => {
+                    info.address.len() + info.labels.len() + 10 * forgotten.len()
+                }
+                Command::Meta(MetaCommand::AllotReplica) => 0,
                 Command::Meta(MetaCommand::ReportShard(descriptor)) => 32 + 24 * descriptor.replicas.len(),
             }
     }

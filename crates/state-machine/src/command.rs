@@ -125,12 +125,24 @@ pub struct Limits {
 }
 
 /// What the meta group is asked to do.
+///
+/// New variants go to the end, as above.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetaCommand {
     /// Records a node, or its new address. Sent by every node when it starts.
     RegisterNode(NodeInfo),
     /// Reports a shard's descriptor, as its own log has it. An older epoch than the known one changes nothing.
     ReportShard(ShardDescriptor),
+    /// Records a node that comes back with a new data directory, because the one that it is registered with cannot be
+    /// trusted or is lost. Its replicas there are given up; see [`NodeInfo::incarnation`].
+    ReviveNode {
+        /// The node, with its new incarnation.
+        info: NodeInfo,
+        /// The incarnations that it gives up. One of them must be the registered one, or it is not the same node.
+        forgotten: Vec<u64>,
+    },
+    /// Hands out a replica id that was never used and never will be. One that nobody uses then is no loss.
+    AllotReplica,
 }
 
 /// A node, as the registry knows it.

@@ -68,6 +68,8 @@ pub enum StoredKey<'a> {
         /// Which shard.
         shard: ShardId,
     },
+    /// `0(8) | 'R'` in [`Space::Shard`] → the next replica id to be allotted, in the meta group. Absent until the first is.
+    NextReplica,
 }
 
 const CURRENT: u8 = b'K';
@@ -77,6 +79,7 @@ const DEADLINE: u8 = b'T';
 const SHARD_STATE: u8 = b'S';
 const NODE: u8 = b'N';
 const MAP_ENTRY: u8 = b'M';
+const NEXT_REPLICA: u8 = b'R';
 
 /// Above every stored key: no kind is 0xff, so nothing sorts after eight 0xff and a kind.
 const ABOVE_ALL: [u8; 9] = [0xff; 9];
@@ -89,7 +92,10 @@ impl<'a> StoredKey<'a> {
             StoredKey::History { .. } => Space::History,
             StoredKey::Dedup { .. } => Space::Dedup,
             StoredKey::Deadline { .. } => Space::Deadlines,
-            StoredKey::ShardState { .. } | StoredKey::Node { .. } | StoredKey::MapEntry { .. } => Space::Shard,
+            StoredKey::ShardState { .. }
+            | StoredKey::Node { .. }
+            | StoredKey::MapEntry { .. }
+            | StoredKey::NextReplica => Space::Shard,
         }
     }
 
@@ -112,6 +118,7 @@ impl<'a> StoredKey<'a> {
             StoredKey::ShardState { shard } => of_shard(*shard, SHARD_STATE, &[]),
             StoredKey::Node { node } => of_shard(ShardId::META, NODE, &node.0.to_be_bytes()),
             StoredKey::MapEntry { shard } => of_shard(ShardId::META, MAP_ENTRY, &shard.0.to_be_bytes()),
+            StoredKey::NextReplica => of_shard(ShardId::META, NEXT_REPLICA, &[]),
         })
     }
 
@@ -139,6 +146,7 @@ impl<'a> StoredKey<'a> {
             (Space::Shard, MAP_ENTRY) if head == ShardId::META.0 => {
                 StoredKey::MapEntry { shard: ShardId(number(rest)?) }
             }
+            (Space::Shard, NEXT_REPLICA) if head == ShardId::META.0 && rest.is_empty() => StoredKey::NextReplica,
             _ => return Err(strange()),
         })
     }

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use ringfence_shard_router::ShardDescriptor;
-use ringfence_types::{Revision, ShardId};
+use ringfence_types::{ReplicaId, Revision, ShardId};
 
 use crate::keys::{StoredKey, map_table, node_table};
 use crate::mvcc::next_revision;
@@ -49,8 +49,14 @@ pub(crate) fn run(
     command: &MetaCommand,
 ) -> Result<Reply, Unreadable> {
     let change = match command {
-        MetaCommand::RegisterNode(node) => register(overlay, node)?,
+        MetaCommand::RegisterNode(node) => register(overlay, node, &[])?,
+        MetaCommand::ReviveNode { info, forgotten } => register(overlay, info, forgotten)?,
         MetaCommand::ReportShard(descriptor) => report(overlay, descriptor)?,
+        MetaCommand::AllotReplica => {
+            return Ok(
+                allot(overlay, state)?.map(|replica| Done::Allotted { replica, revision: next_revision(state, now) })
+            );
+        }
     };
     Ok(change.map(|write| {
         if let Some(write) = write {
@@ -64,17 +70,20 @@ pub(crate) fn run(
 /// What to write, if anything.
 type Change = Result<Option<Write>, Refusal>;
 
-fn register(overlay: &Overlay<'_>, node: &NodeInfo) -> Result<Change, Unreadable> {
+/// `forgotten`: what the node gives up, so that it may come with another incarnation.
+fn register(overlay: &Overlay<'_>, node: &NodeInfo, forgotten: &[u64]) -> Result<Change, Unreadable> {
     let (from, to) = node_table();
     for record in overlay.range(Space::Shard, &from, &to)?.values() {
         let known: NodeInfo = record::decode_plain(record, "node")?;
         if known == *node {
             return Ok(Ok(None));
         }
-        if known.node == node.node && known.incarnation != 0 && known.incarnation != node.incarnation {
+        let gives_up = known.incarnation == 0 || forgotten.contains(&known.incarnation);
+        if known.node == node.node && known.incarnation != node.incarnation && !gives_up {
             let reason = format!(
                 "node {} is registered with another data directory than the one it comes with. What it promised from there is \
-                 forgotten here, so it must not take its place; restore that directory, or leave the node down",
+                 forgotten here, so it must not take its place; restore that directory, or start it with an empty one: it \
+                 is filled by the other nodes then",
                 node.node
             );
             return Ok(Err(Refusal::Contradiction { reason }));
@@ -108,6 +117,29 @@ fn report(overlay: &mut Overlay<'_>, descriptor: &ShardDescriptor) -> Result<Cha
         }
     }
     Ok(Ok(Some(map_write(descriptor))))
+}
+
+/// The next replica id. Above everything that was handed out, and above what the cluster began with: those ids are in the
+/// descriptors.
+fn allot(overlay: &mut Overlay<'_>, state: &ShardState) -> Result<Result<ReplicaId, Refusal>, Unreadable> {
+    let stored = StoredKey::NextReplica.encode();
+    let counted: u64 = match overlay.get(Space::Shard, &stored)? {
+        Some(record) => record::decode_plain(&record, "replica counter")?,
+        None => 0,
+    };
+    let (from, to) = map_table();
+    let mut used = state.descriptor.replicas.iter().map(|replica| replica.id.0).max().unwrap_or(0);
+    for record in overlay.range(Space::Shard, &from, &to)?.values() {
+        let known: ShardDescriptor = record::decode_plain(record, "shard map")?;
+        used = known.replicas.iter().map(|replica| replica.id.0).fold(used, u64::max);
+    }
+    let next = counted.max(used.saturating_add(1));
+    if next == u64::MAX {
+        let reason = "a shard was reported with the last replica id there is, so none is left".to_owned();
+        return Ok(Err(Refusal::Contradiction { reason }));
+    }
+    overlay.put(Space::Shard, stored, Some(record::encode_plain(&(next + 1))));
+    Ok(Ok(ReplicaId(next)))
 }
 
 fn node_write(node: &NodeInfo) -> Write {

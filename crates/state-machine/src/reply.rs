@@ -1,7 +1,7 @@
 //! What a request is answered. A refusal is an ordinary reply, the same on every replica.
 
 use ringfence_shard_router::ShardDescriptor;
-use ringfence_types::Revision;
+use ringfence_types::{ReplicaId, Revision};
 use serde::{Deserialize, Serialize};
 
 /// The answer to one request of an entry.
@@ -9,7 +9,8 @@ pub type Reply = Result<Done, Refusal>;
 
 /// What happened.
 ///
-/// Compact on purpose: it is kept as the dedup outcome, and told again word for word to whoever retries.
+/// Compact on purpose: it is kept as the dedup outcome, and told again word for word to whoever retries. New variants go to
+/// the end: the position of a variant is its number in the format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Done {
     /// The key now holds the value.
@@ -40,6 +41,13 @@ pub enum Done {
         /// The shard clock afterwards.
         revision: Revision,
     },
+    /// A fresh replica id.
+    Allotted {
+        /// Nobody's before.
+        replica: ReplicaId,
+        /// The shard clock afterwards.
+        revision: Revision,
+    },
 }
 
 impl Done {
@@ -49,7 +57,8 @@ impl Done {
             Done::Put { revision, .. }
             | Done::Deleted { revision, .. }
             | Done::Added { revision, .. }
-            | Done::Accepted { revision } => *revision,
+            | Done::Accepted { revision }
+            | Done::Allotted { revision, .. } => *revision,
         }
     }
 }

@@ -43,6 +43,14 @@ fn the_log_format_never_changes() {
                 })),
             ),
             request(None, Command::Meta(MetaCommand::ReportShard(descriptor()))),
+            request(
+                None,
+                Command::Meta(MetaCommand::ReviveNode {
+                    info: NodeInfo { node: NodeId(1), address: "a:1".into(), labels: String::new(), incarnation: 6 },
+                    forgotten: vec![5],
+                }),
+            ),
+            request(None, Command::Meta(MetaCommand::AllotReplica)),
         ],
     };
     assert_eq!(hex(&entry.encode()), LOG_FORMAT_1.concat());
@@ -51,9 +59,9 @@ fn the_log_format_never_changes() {
 
 /// Wrapped for reading.
 const LOG_FORMAT_1: &[&str] = &[
-    "01e807140c010701d8040a00016b0000017600010701d8040a00016b010001760109010701d8040a00016b0201010701d804",
+    "01e807140e010701d8040a00016b0000017600010701d8040a00016b010001760109010701d8040a00016b0201010701d804",
     "0a00016b030802010014010701d8040a00016b040201010701d8040a00016b05017701000a01010165000a020204000a0306",
-    "000a0440000a05000103613a310005000a05010400ffffffffffffffffff01010202010b00020c00",
+    "000a0440000a05000103613a310005000a05010400ffffffffffffffffff01010202010b00020c00000a05020103613a3100060105000a0503",
 ];
 
 /// What is kept as the outcome of a request is told to a retry by the next build, too.
@@ -65,6 +73,7 @@ fn the_reply_format_never_changes() {
         Ok(Done::Deleted { revision: Revision(1), existed: true }),
         Ok(Done::Added { revision: Revision(1), version: 2, value: -3 }),
         Ok(Done::Accepted { revision: Revision(1) }),
+        Ok(Done::Allotted { replica: ReplicaId(7), revision: Revision(1) }),
         Err(Refusal::ConditionFailed { revision: Revision(1), version: 2, clock }),
         Err(Refusal::OutOfBounds { current: -3, clock }),
         Err(Refusal::NotAnInteger { clock }),
@@ -87,6 +96,7 @@ const REPLY_FORMAT_1: &[&str] = &[
     "0100010201",
     "010002020205",
     "01000302",
+    "0100040702",
     "010100020212",
     "0101010512",
     "01010212",
@@ -129,6 +139,8 @@ fn the_record_formats_never_change() {
     assert_eq!(stored(StoredKey::ShardState { shard: ShardId(1) }), "000000000000000153");
     assert_eq!(stored(StoredKey::Node { node: NodeId(2) }), "00000000000000004e0000000000000002");
     assert_eq!(stored(StoredKey::MapEntry { shard: ShardId(3) }), "00000000000000004d0000000000000003");
+    assert_eq!(stored(StoredKey::NextReplica), "000000000000000052");
+    assert_eq!(StoredKey::decode(Space::Shard, &StoredKey::NextReplica.encode()), Ok(StoredKey::NextReplica));
     assert_eq!(hex(&seed(&descriptor(), Limits::default())[0].value.clone().unwrap()), STATE_FORMAT_1);
 }
 
@@ -305,6 +317,11 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Meta(MetaCommand::RegisterNode(NodeInfo { node: NodeId(node), address, labels, incarnation }))
         }),
         1 => Just(Command::Meta(MetaCommand::ReportShard(descriptor()))),
+        1 => (any::<u64>(), ".{0,20}", prop::collection::vec(any::<u64>(), 0..4)).prop_map(|(n, address, forgotten)| {
+            let info = NodeInfo { node: NodeId(n), address, labels: String::new(), incarnation: n };
+            Command::Meta(MetaCommand::ReviveNode { info, forgotten })
+        }),
+        1 => Just(Command::Meta(MetaCommand::AllotReplica)),
     ]
 }
 

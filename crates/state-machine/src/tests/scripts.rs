@@ -87,6 +87,16 @@ enum Step {
         nodes: String,
     },
 
+    Revive {
+        node: u64,
+        address: String,
+        #[arg(key)]
+        incarnation: u64,
+        #[arg(key, optional)]
+        forgotten: u64,
+    },
+    Allot,
+
     /// Removes physically what lies below the floors, as a store's compaction does.
     Sweep,
     Get {
@@ -228,6 +238,12 @@ impl goldenscript::Runner for Script {
                 }
                 self.command(Command::Meta(MetaCommand::ReportShard(reported)))
             }
+            Step::Revive { node, address, incarnation, forgotten } => {
+                let (address, labels) = (address.clone(), String::new());
+                let info = NodeInfo { node: NodeId(*node), address, labels, incarnation: *incarnation };
+                self.command(Command::Meta(MetaCommand::ReviveNode { info, forgotten: vec![*forgotten] }))
+            }
+            Step::Allot => self.command(Command::Meta(MetaCommand::AllotReplica)),
 
             Step::Sweep => {
                 let state = self.state()?;
@@ -362,6 +378,7 @@ impl Script {
                     keys::StoredKey::ShardState { shard } => writeln!(out, "state {shard}")?,
                     keys::StoredKey::Node { node } => writeln!(out, "node {node}")?,
                     keys::StoredKey::MapEntry { shard } => writeln!(out, "map {shard}")?,
+                    keys::StoredKey::NextReplica => writeln!(out, "next replica")?,
                 }
             }
         }
@@ -400,6 +417,7 @@ fn show_done(done: Done) -> String {
             format!("added revision={revision} version={version} value={value}")
         }
         Done::Accepted { revision } => format!("accepted clock={revision}"),
+        Done::Allotted { replica, revision } => format!("allotted {replica} clock={revision}"),
     }
 }
 
