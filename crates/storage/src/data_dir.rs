@@ -5,11 +5,15 @@
 //! DIR/lock       locked while a server has the directory open
 //! DIR/log/       the log DB
 //! DIR/state/     the state DB
+//! DIR/distrusted-N/   what was set aside because it could not be trusted any more, and why
 //! ```
+//!
+//! A node *claims* its directory first and opens the databases then, so that it can put databases that turn out to be
+//! damaged out of its way without letting anybody else in between.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -52,18 +56,31 @@ impl NodeStorage {
     }
 }
 
-/// An open data directory. Keep it for as long as the node runs: dropping it lets another server in.
-pub struct DataDir {
+/// The databases, as their directories are named.
+const LOG: &str = "log";
+const STATE: &str = "state";
+
+/// What directories of things set aside begin with.
+const SET_ASIDE: &str = "distrusted-";
+
+/// A data directory that no other server can take, with its databases closed.
+pub struct ClaimedDir {
+    path: PathBuf,
     identity: Identity,
-    storage: NodeStorage,
-    databases: [Weak<()>; 2],
     _lock: DirLock,
 }
 
-impl DataDir {
-    /// Opens the directory of this node, or makes one. Refused if it is open already, if it is another node's, another
+/// An open data directory. Keep it for as long as the node runs: dropping it lets another server in.
+pub struct DataDir {
+    claimed: ClaimedDir,
+    storage: NodeStorage,
+    databases: [Weak<()>; 2],
+}
+
+impl ClaimedDir {
+    /// Claims the directory of this node, or makes one. Refused if another server has it, if it is another node's, another
     /// cluster's or another program's, or if a newer release wrote it.
-    pub fn open(path: &Path, cluster: ClusterId, node: NodeId) -> Result<DataDir, StorageError> {
+    pub fn claim(path: &Path, cluster: ClusterId, node: NodeId) -> Result<ClaimedDir, StorageError> {
         fs::create_dir_all(path).map_err(|error| StorageError::io(format!("create {}", path.display()), &error))?;
         let found = DataDir::peek(path)?;
         if found.is_none() {
@@ -74,24 +91,88 @@ impl DataDir {
             Some(found) => check_owner(path, found, cluster, node)?,
             None => write_identity(path, Identity { format: FORMAT_VERSION, cluster, node })?,
         };
-        let log = RocksEngine::open(&path.join("log"), LogDb::TABLES, RocksProfile::Log)?;
-        let state = RocksEngine::open(&path.join("state"), StateDb::TABLES, RocksProfile::State)?;
-        let databases = [log.alive(), state.alive()];
-        let storage = NodeStorage { log: LogDb::open(Arc::new(log))?, state: StateDb::open(Arc::new(state))? };
-        Ok(DataDir { identity, storage, databases, _lock: lock })
+        Ok(ClaimedDir { path: path.to_owned(), identity, _lock: lock })
+    }
+
+    /// Opens the databases, or makes them. If that fails the directory stays claimed, so that they can be set aside.
+    pub fn open(self) -> Result<DataDir, (ClaimedDir, StorageError)> {
+        let opened = (|| {
+            let log = RocksEngine::open(&self.path.join(LOG), LogDb::TABLES, RocksProfile::Log)?;
+            let state = RocksEngine::open(&self.path.join(STATE), StateDb::TABLES, RocksProfile::State)?;
+            let databases = [log.alive(), state.alive()];
+            let storage = NodeStorage { log: LogDb::open(Arc::new(log))?, state: StateDb::open(Arc::new(state))? };
+            Ok((storage, databases))
+        })();
+        match opened {
+            Ok((storage, databases)) => Ok(DataDir { claimed: self, storage, databases }),
+            Err(error) => Err((self, error)),
+        }
+    }
+
+    /// Whether both databases are there. A database that is gone would be made anew, empty, without a word.
+    pub fn has_databases(&self) -> bool {
+        [LOG, STATE].iter().all(|database| self.path.join(database).join("CURRENT").exists())
+    }
+
+    /// Moves the databases, and these other files, into `DIR/distrusted-N`, with a file that says why. Nothing is deleted.
+    ///
+    /// Safe to repeat after a crash in the middle: what is there already is not moved again, since what stands in its old
+    /// place by then is newer.
+    pub fn set_aside(&self, number: u64, reason: &str, others: &[&str]) -> Result<PathBuf, StorageError> {
+        let aside = self.path.join(format!("{SET_ASIDE}{number}"));
+        let work = || {
+            fs::create_dir_all(&aside)?;
+            let mut file = File::create(aside.join("reason"))?;
+            writeln!(file, "{reason}")?;
+            file.sync_all()?;
+            for name in [LOG, STATE].iter().chain(others) {
+                let (from, to) = (self.path.join(name), aside.join(name));
+                if from.exists() && !to.exists() {
+                    fs::rename(from, to)?;
+                }
+            }
+            File::open(&aside)?.sync_all()?;
+            File::open(&self.path)?.sync_all()
+        };
+        work().map_err(|error| StorageError::io(format!("move the databases to {}", aside.display()), &error))?;
+        Ok(aside)
+    }
+
+    /// How many directories of things set aside there are, and the first number that was never used.
+    pub fn set_asides(&self) -> Result<(usize, u64), StorageError> {
+        let failed = |error: &std::io::Error| StorageError::io(format!("list {}", self.path.display()), error);
+        let mut numbers: Vec<u64> = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(|error| failed(&error))? {
+            let name = entry.map_err(|error| failed(&error))?.file_name();
+            numbers.extend(name.to_str().and_then(|name| name.strip_prefix(SET_ASIDE)?.parse::<u64>().ok()));
+        }
+        Ok((numbers.len(), numbers.iter().max().map_or(1, |last| last + 1)))
+    }
+}
+
+impl DataDir {
+    /// Claims the directory of this node, or makes one, and opens its databases.
+    pub fn open(path: &Path, cluster: ClusterId, node: NodeId) -> Result<DataDir, StorageError> {
+        ClaimedDir::claim(path, cluster, node)?.open().map_err(|(_, error)| error)
+    }
+
+    /// The directory itself.
+    pub fn claimed(&self) -> &ClaimedDir {
+        &self.claimed
+    }
+
+    /// Closes the databases and keeps the directory. Nobody else may hold them any more. Blocks; `None`, and the directory
+    /// is let go, if somebody still does after `patience`.
+    pub fn back_to_claimed(self, patience: Duration) -> Option<ClaimedDir> {
+        let DataDir { storage, databases, claimed } = self;
+        drop(storage);
+        wait_until_closed(&databases, patience).then_some(claimed)
     }
 
     /// Lets go of the directory once nothing in this process holds its databases any more, so that the next server finds
     /// it free. Blocks; tells whether that happened within `patience`.
     pub fn close(self, patience: Duration) -> bool {
-        let DataDir { storage, databases, _lock, .. } = self;
-        drop(storage);
-        let begun = Instant::now();
-        let is_open = || databases.iter().any(|alive| alive.strong_count() > 0);
-        while is_open() && begun.elapsed() < patience {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        !is_open()
+        self.back_to_claimed(patience).is_some()
     }
 
     /// Whose directory it is, without opening it. `None` if it is not one yet.
@@ -106,13 +187,22 @@ impl DataDir {
 
     /// Whose it is.
     pub fn identity(&self) -> Identity {
-        self.identity
+        self.claimed.identity
     }
 
     /// The two databases.
     pub fn storage(&self) -> NodeStorage {
         self.storage.clone()
     }
+}
+
+fn wait_until_closed(databases: &[Weak<()>], patience: Duration) -> bool {
+    let begun = Instant::now();
+    let is_open = || databases.iter().any(|alive| alive.strong_count() > 0);
+    while is_open() && begun.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    !is_open()
 }
 
 impl Identity {

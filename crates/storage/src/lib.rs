@@ -22,7 +22,7 @@ mod position;
 mod seal;
 mod state;
 
-pub use data_dir::{DataDir, Identity, NodeStorage};
+pub use data_dir::{ClaimedDir, DataDir, Identity, NodeStorage};
 pub use error::StorageError;
 pub use log::{Done, GroupLog, LogDb, LogRecord, LogState};
 pub use position::LogPosition;

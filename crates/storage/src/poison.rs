@@ -1,4 +1,4 @@
-//! After a failed write nothing is believed any more.
+//! After a failed write, or a read that found damage, nothing is believed any more.
 
 use std::sync::{Mutex, MutexGuard};
 

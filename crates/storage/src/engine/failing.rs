@@ -30,6 +30,8 @@ pub enum Fault {
     DiskFullAfter(u64),
     /// In the nth read from now on that finds a record, one bit of the first value found is flipped.
     FlipBit(u64),
+    /// The engine itself finds damage in the nth read from now on.
+    Damage(u64),
 }
 
 /// Wraps another engine and injects [`Fault`]s. Without any it is indistinguishable from the other.
@@ -49,6 +51,7 @@ struct PlanState {
     fail_after_write_in: Option<u64>,
     bytes_left: Option<u64>,
     flip_in: Option<u64>,
+    damage_in: Option<u64>,
 }
 
 impl FailingEngine {
@@ -65,6 +68,7 @@ impl FailingEngine {
             Fault::ErrorAfterWrite(n) => plan.fail_after_write_in = Some(n),
             Fault::DiskFullAfter(bytes) => plan.bytes_left = Some(bytes),
             Fault::FlipBit(n) => plan.flip_in = Some(n),
+            Fault::Damage(n) => plan.damage_in = Some(n),
         }
     }
 }
@@ -91,6 +95,9 @@ fn injected(doing: &str) -> StorageError {
 impl Plan {
     fn before(&self, operation: Operation) -> Result<(), StorageError> {
         let mut state = self.state.lock().expect("no code panics while it holds this lock");
+        if operation == Operation::Read && due(&mut state.damage_in) {
+            return Err(StorageError::corrupt("injected damage"));
+        }
         let mut countdown = state.fail_in.remove(&operation);
         let failed = due(&mut countdown);
         if let Some(n) = countdown {

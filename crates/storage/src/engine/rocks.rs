@@ -53,6 +53,14 @@ impl RocksEngine {
             if error.as_ref().contains("lock") && error.kind() == ErrorKind::IOError {
                 return StorageError::InUse { path: path.to_owned() };
             }
+            if error.as_ref().contains("No such file") {
+                // The directory was found or made; what it says should be in it is gone.
+                return StorageError::corrupt(format!(
+                    "open {}: a file is missing: {}",
+                    path.display(),
+                    error.as_ref()
+                ));
+            }
             failed(&format!("open {}", path.display()), &error)
         })?;
         Ok(RocksEngine { open: Arc::new(Open { db, tables, alive: Arc::new(()) }) })

@@ -106,8 +106,9 @@ impl LogDb {
         self.handle.stop();
     }
 
-    /// Calls `listener` once a write or a sync has failed, at once if one has. The process must stop then: the operating
-    /// system's cache cannot be trusted any more, and nothing will be acknowledged. It runs on the writer's thread.
+    /// Calls `listener` once a write or a sync has failed or a read has found damage, at once if one has. The process must
+    /// stop then: what the operating system has of it cannot be trusted any more, and nothing will be acknowledged. It runs
+    /// on the thread that noticed.
     pub fn on_failure(&self, listener: impl FnOnce(StorageError) + Send + 'static) {
         self.handle.writer.poison.listen(Box::new(listener));
     }

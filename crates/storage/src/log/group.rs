@@ -110,6 +110,14 @@ impl GroupLog {
     /// Ends early once `bytes_max` of payload are exceeded, but is never empty if an entry of the range exists. Entries
     /// that were purged are missing at the beginning.
     pub fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogRecord>, StorageError> {
+        let read = self.read_unguarded(from, to, bytes_max);
+        if let Err(error @ StorageError::Corrupt { .. }) = &read {
+            self.db.writer.fail(error.clone()); // all groups' logs are in the same files
+        }
+        read
+    }
+
+    fn read_unguarded(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogRecord>, StorageError> {
         let mut found = Found { records: Vec::new(), bytes_left: bytes_max };
         let mut next = from;
         loop {

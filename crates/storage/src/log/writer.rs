@@ -142,8 +142,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                self.close(error.clone());
-                self.poison.set(error.clone());
+                self.fail(error.clone());
                 for job in jobs.into_iter().chain(self.take_all()) {
                     job.finish(Err(error.clone()));
                 }
@@ -165,6 +164,12 @@ impl Writer {
         self.lock().closed.get_or_insert(reason);
         self.work_came.notify_all();
         self.room_came.notify_all();
+    }
+
+    /// Takes nothing more because of a failure, and tells it.
+    pub(super) fn fail(&self, error: StorageError) {
+        self.close(error.clone());
+        self.poison.set(error);
     }
 
     fn wait_for_work(&self) -> bool {

@@ -34,7 +34,7 @@ impl StateDb {
             }
             loop {
                 let (mut batch, mut looked_at, mut next) = (Batch::new(), 0, None);
-                view.snapshot.scan(table(space), &from, &to, &mut |key, record| {
+                view.visit(space, &from, &to, &mut |key, record| {
                     if looked_at == STEP_RECORDS {
                         next = Some(key.to_vec());
                         return ControlFlow::Break(());

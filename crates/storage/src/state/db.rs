@@ -84,12 +84,12 @@ impl StateDb {
 
     /// What reads the state as it is whenever it is asked.
     pub fn view(&self) -> StateView {
-        StateView { engine: self.shared.engine.clone() }
+        StateView { shared: self.shared.clone() }
     }
 
     /// What reads the state as it is now.
     pub fn snapshot_view(&self) -> Result<SnapshotView, StorageError> {
-        Ok(SnapshotView { snapshot: self.shared.engine.snapshot()?.into() })
+        Ok(SnapshotView { snapshot: self.shared.engine.snapshot()?.into(), shared: self.shared.clone() })
     }
 
     /// What the entry at `applied` changed, in one batch with that position and the membership it brought. Not synced.
@@ -124,9 +124,15 @@ impl StateDb {
         self.shared.poison.guard(self.shared.engine.sync())
     }
 
-    /// Calls `listener` once a write or a sync has failed, at once if one has: the process must stop then.
+    /// Calls `listener` once a write or a sync has failed or a read has found damage, at once if one has: the process must
+    /// stop then.
     pub fn on_failure(&self, listener: impl FnOnce(StorageError) + Send + 'static) {
         self.shared.poison.listen(Box::new(listener));
+    }
+
+    /// The failure, if there was one.
+    pub fn failure(&self) -> Option<StorageError> {
+        self.shared.poison.check().err()
     }
 
     /// Adds the record to the batch, writes it, and remembers the record.

@@ -74,7 +74,7 @@ impl ShardExport {
         let mut body = Vec::new();
         while let Some((space, from, to)) = self.pieces.pop_front() {
             let mut next = None; // where to go on, if the chunk is full before the piece is at its end
-            self.view.snapshot.scan(super::view::table(space), &from, &to, &mut |key, value| {
+            self.view.visit(space, &from, &to, &mut |key, value| {
                 if !body.is_empty() && body.len() + key.len() + value.len() > bytes_max {
                     next = Some(key.to_vec());
                     return ControlFlow::Break(());

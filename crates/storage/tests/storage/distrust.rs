@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use ringfence_shard_router::ShardRange;
+use ringfence_state_machine::ShardState;
 use ringfence_storage::engine::{
-    Batch, Durability, Engine, FailingEngine, Fault, MemoryEngine, RocksEngine, RocksProfile, Table,
+    Batch, Durability, Engine, FailingEngine, Fault, MemoryEngine, Operation, RocksEngine, RocksProfile, Table,
 };
-use ringfence_storage::{GroupLog, LogDb, StateDb, StorageError};
-use ringfence_types::{ReplicaId, ShardId};
+use ringfence_storage::{ClaimedDir, GroupLog, LogDb, StateDb, StorageError};
+use ringfence_types::{ClusterId, NodeId, ReplicaId, ShardId};
 use tempfile::TempDir;
 
 use crate::fixture::{LOG_TABLES, STATE_TABLES, done, ignore, records, seed_shard};
@@ -170,4 +172,76 @@ fn a_torn_final_write_takes_only_itself() {
     let bytes = fs::read(&wal).unwrap();
     fs::write(&wal, &bytes[..bytes.len() - 3]).unwrap();
     assert_eq!(reopen(&path), Ok(199));
+}
+
+/// Damage that a read comes upon is as final as a failed write: the files hold every shard's state.
+#[test]
+fn a_state_db_that_meets_damage_takes_nothing_more() {
+    let failing = Arc::new(FailingEngine::new(Arc::new(MemoryEngine::new(STATE_TABLES))));
+    let db = StateDb::open(failing.clone()).unwrap();
+    seed_shard(&db, 1, ShardRange::ALL);
+    let told = Arc::new(Mutex::new(None));
+    let tell = told.clone();
+    db.on_failure(move |error| *tell.lock().unwrap() = Some(error));
+    assert!(ShardState::load(&db.view(), ShardId(1)).unwrap().is_some());
+    failing.inject(Fault::Error(Operation::Read, 0));
+    assert!(ShardState::load(&db.view(), ShardId(1)).is_err());
+    assert_eq!(*told.lock().unwrap(), None, "a read that failed is no damage");
+    failing.inject(Fault::Damage(0));
+    assert!(ShardState::load(&db.view(), ShardId(1)).is_err());
+    assert!(matches!(*told.lock().unwrap(), Some(StorageError::Corrupt { .. })));
+    let refused = db.commit(ShardId(1), Vec::new(), crate::fixture::at(1, 6), None);
+    assert!(matches!(refused, Err(StorageError::Corrupt { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_log_db_that_meets_damage_takes_nothing_more() {
+    let failing = Arc::new(FailingEngine::new(Arc::new(MemoryEngine::new(LOG_TABLES))));
+    filled(failing.clone());
+    let db = LogDb::open_inline(failing.clone());
+    let (log, other) = (db.group(R).unwrap(), db.group(ReplicaId(8)).unwrap());
+    failing.inject(Fault::FlipBit(0));
+    assert!(matches!(log.read(5, 20, usize::MAX), Err(StorageError::Corrupt { .. })));
+    assert!(matches!(db.failure(), Some(StorageError::Corrupt { .. })));
+    let (callback, answer) = done();
+    other.append(records(1, 0..1), callback);
+    assert!(answer.recv().unwrap().is_err(), "another group's log is in the same files");
+}
+
+/// Databases are moved out of the way as often as a crash makes it necessary, and never over each other.
+#[test]
+fn databases_are_set_aside_once_and_new_ones_take_their_place() {
+    let dir = TempDir::new().unwrap();
+    let claim = || ClaimedDir::claim(dir.path(), ClusterId(1), NodeId(1)).unwrap();
+    let open = |claimed: ClaimedDir| claimed.open().map_err(|(_, error)| error).unwrap();
+    let first = open(claim());
+    seed_shard(&first.storage().state, 1, ShardRange::ALL);
+    fs::write(dir.path().join("known.json"), "{}").unwrap();
+    let claimed = first.back_to_claimed(std::time::Duration::from_secs(10)).unwrap();
+    assert!(claimed.has_databases());
+    assert_eq!(claimed.set_asides().unwrap(), (0, 1));
+    let aside = claimed.set_aside(1, "why", &["known.json", "staging"]).unwrap();
+    assert!(!claimed.has_databases() && aside.join("state").is_dir() && aside.join("known.json").is_file());
+    assert!(ClaimedDir::claim(dir.path(), ClusterId(1), NodeId(1)).is_err(), "nobody gets in between");
+    let second = open(claimed);
+    assert_eq!(second.storage().state.replicas().unwrap(), []);
+    drop(second);
+    // A crash came before it was recorded that this is done: the new ones stay.
+    let claimed = claim();
+    claimed.set_aside(1, "why", &["known.json"]).unwrap();
+    assert!(claimed.has_databases());
+    assert_eq!(claimed.set_asides().unwrap(), (1, 2));
+    assert_eq!(fs::read_to_string(aside.join("reason")).unwrap(), "why\n");
+}
+
+/// A file that a database says is there and is not is damage, not a disk that cannot be read.
+#[test]
+fn a_missing_file_is_corrupt() {
+    let dir = TempDir::new().unwrap();
+    drop(RocksEngine::open(dir.path(), LogDb::TABLES, RocksProfile::Log).unwrap());
+    let manifest = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let manifest = manifest.into_iter().find(|path| path.to_string_lossy().contains("MANIFEST")).unwrap();
+    fs::remove_file(manifest).unwrap();
+    let error = RocksEngine::open(dir.path(), LogDb::TABLES, RocksProfile::Log).err();
+    assert!(matches!(error, Some(StorageError::Corrupt { .. })), "{error:?}");
 }
