@@ -98,6 +98,9 @@ pub enum Command {
     /// About the whole cluster
     #[command(subcommand)]
     Cluster(Cluster),
+    /// About nodes
+    #[command(subcommand)]
+    Node(Node),
     /// About shards
     #[command(subcommand)]
     Shard(Shard),
@@ -112,6 +115,13 @@ pub enum Command {
 pub enum Cluster {
     /// Ask every node how it is
     Status(cmd::cluster_status::ClusterStatus),
+}
+
+/// About nodes.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Let a node whose disk is not trusted any more be filled anew by the others
+    Replace(cmd::node_replace::NodeReplace),
 }
 
 /// About shards.

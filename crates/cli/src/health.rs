@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_client::{ClusterInfo, NodeInfo, NodeStatus, ReplicaStatus, Role, ShardId, ShardInfo};
+use ringfence_client::{ClusterInfo, Distrust, NodeInfo, NodeStatus, ReplicaStatus, Role, ShardId, ShardInfo};
 use serde::Serialize;
 
 /// What became of asking one node.
@@ -47,6 +47,23 @@ pub struct NodeHealth {
     pub version: Option<String>,
     /// What it says of its replicas; none if it did not answer.
     pub replicas: Vec<ReplicaHealth>,
+    /// `null` if it trusts what it has on its disk.
+    pub distrust: Option<DistrustHealth>,
+}
+
+/// A node that does not trust what it had on its disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DistrustHealth {
+    /// What it found.
+    pub reason: String,
+    /// Waits for `ringctl node replace`.
+    pub waiting: bool,
+    /// Replicas that the others have filled anew.
+    pub replicas_filled: u32,
+    /// All that it is to have.
+    pub replicas: u32,
+    /// What stands in the way.
+    pub obstacles: Vec<String>,
 }
 
 /// One replica, as its own node sees it.
@@ -108,7 +125,10 @@ impl Health {
         let answers: Vec<Answer> = answers.into_iter().map(|answer| refuse_strangers(info, answer)).collect();
         for Answer { node, answer } in &answers {
             let replicas = match answer {
-                Ok(status) => status.replicas.as_slice(),
+                Ok(status) => {
+                    problems.extend(status.distrust.as_ref().map(|distrust| distrusted(node, distrust)));
+                    status.replicas.as_slice()
+                }
                 Err(why) => {
                     problems.push(format!("{} at {} does not answer: {why}", node.node, node.address));
                     &[]
@@ -131,6 +151,16 @@ impl Health {
         let nodes = answers.iter().map(NodeHealth::from).collect();
         Health { cluster: info.cluster.0.to_string(), revision: revision.to_string(), nodes, shards, problems }
     }
+}
+
+fn distrusted(node: &NodeInfo, distrust: &Distrust) -> String {
+    let Distrust { reason, waiting, replicas_filled, replicas, obstacles } = distrust;
+    let state = match waiting {
+        true => format!("It waits for you: `ringctl node replace {}` lets the others fill it anew", node.node.0),
+        false => format!("The others fill it anew: {replicas_filled} of {replicas} replicas so far"),
+    };
+    let obstacles: String = obstacles.iter().map(|obstacle| format!("; {obstacle}")).collect();
+    format!("{} is distrusted: {reason}. {state}{obstacles}", node.node)
 }
 
 /// Whoever answers at a node's address must be that node, else its replicas would be counted as another's.
@@ -189,6 +219,19 @@ impl From<&Answer> for NodeHealth {
             replicas: answer
                 .map(|status| status.replicas.iter().map(ReplicaHealth::from).collect())
                 .unwrap_or_default(),
+            distrust: answer.and_then(|status| status.distrust.as_ref()).map(DistrustHealth::from),
+        }
+    }
+}
+
+impl From<&Distrust> for DistrustHealth {
+    fn from(distrust: &Distrust) -> DistrustHealth {
+        DistrustHealth {
+            reason: distrust.reason.clone(),
+            waiting: distrust.waiting,
+            replicas_filled: distrust.replicas_filled,
+            replicas: distrust.replicas,
+            obstacles: distrust.obstacles.clone(),
         }
     }
 }
@@ -252,8 +295,13 @@ mod tests {
             keys_estimate: 1,
             bytes_estimate: 1,
         };
-        let status =
-            NodeStatus { cluster: info.cluster, node: NodeId(node), version: "1".into(), replicas: vec![replica] };
+        let status = NodeStatus {
+            cluster: info.cluster,
+            node: NodeId(node),
+            version: "1".into(),
+            replicas: vec![replica],
+            distrust: None,
+        };
         Answer { node: info.nodes[node as usize - 1].clone(), answer: Ok(status) }
     }
 
@@ -291,6 +339,29 @@ mod tests {
             Health::of(&info, vec![silent(&info, 1), says(&info, 2, "leader", 2), says(&info, 3, "follower", 2)]);
         assert_eq!(health.problems, ["n1 at h1:1 does not answer: refused"]);
         assert_eq!((health.nodes[0].up, health.shards[0].replicas_up), (false, 2));
+    }
+
+    #[test]
+    fn a_distrusted_node_says_what_it_waits_for() {
+        let info = cluster();
+        let mut waits = says(&info, 3, "follower", 2);
+        let reason = "a file is missing".to_owned();
+        let mut distrust = Distrust { reason, waiting: true, replicas_filled: 0, replicas: 0, obstacles: Vec::new() };
+        if let Ok(status) = &mut waits.answer {
+            status.replicas.clear();
+            status.distrust = Some(distrust.clone());
+        }
+        let others = [says(&info, 1, "leader", 2), says(&info, 2, "follower", 2)];
+        let health = Health::of(&info, others.into_iter().chain([waits]).collect());
+        assert_eq!(health.problems.len(), 1);
+        assert!(
+            health.problems[0]
+                .starts_with("n3 is distrusted: a file is missing. It waits for you: `ringctl node replace 3`")
+        );
+        distrust.waiting = false;
+        distrust.obstacles.push("s1: no leader".into());
+        let said = distrusted(&info.nodes[2], &distrust);
+        assert!(said.ends_with("0 of 0 replicas so far; s1: no leader"), "{said}");
     }
 
     /// The old leader may answer "leader" while its followers are gone: it cannot commit anything.

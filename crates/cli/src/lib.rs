@@ -29,7 +29,7 @@ use std::io::{self, BufWriter, Write};
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{Cluster, Command, Ringctl, Shard};
+use args::{Cluster, Command, Node, Ringctl, Shard};
 pub use context::Context;
 use exit::{Exit, Failure};
 
@@ -92,6 +92,7 @@ async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Import(import) => import.run(&context).await,
         Command::Export(export) => export.run(&context, out).await,
         Command::Cluster(Cluster::Status(status)) => status.run(&context, out).await,
+        Command::Node(Node::Replace(replace)) => replace.run(&context, out).await,
         Command::Shard(Shard::List(list)) => list.run(&context, out).await,
         Command::Bench(bench) => bench.run(&context, out).await,
         Command::Completions(completions) => completions.run(out),

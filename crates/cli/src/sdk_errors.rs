@@ -1,8 +1,8 @@
 //! What the SDK's errors mean for a person and for a script: one table from error to exit code, message and hint.
 
 use ringfence_client::{
-    AddError, CasError, ConnectError, DeleteError, GetError, OutcomeUnknown, PutError, Reason, Rejected, ScanError,
-    Unavailable,
+    AddError, CasError, ConnectError, DeleteError, GetError, OutcomeUnknown, PutError, Reason, Rejected, ReplaceError,
+    ScanError, Unavailable,
 };
 
 use crate::exit::{Exit, Failure};
@@ -143,6 +143,18 @@ impl From<ScanError> for Failure {
             ScanError::InvalidTag(_) => Failure::usage(error.to_string()),
             ScanError::Unavailable(error) => error.into(),
             ScanError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplaceError> for Failure {
+    fn from(error: ReplaceError) -> Failure {
+        match error {
+            ReplaceError::Unavailable(error) => error.into(),
+            ReplaceError::UnknownNode { .. } | ReplaceError::Rejected(_) => {
+                Failure::new(Exit::Refused, error.to_string())
+                    .hint("`ringctl cluster status` shows which nodes are distrusted")
+            }
         }
     }
 }

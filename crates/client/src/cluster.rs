@@ -66,6 +66,23 @@ pub struct NodeStatus {
     pub version: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaStatus>,
+    /// Set while it does not trust what it had on its disk, or has not been filled again.
+    pub distrust: Option<Distrust>,
+}
+
+/// A node that does not trust what it had on its disk. Its old data is set aside; the others go on without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distrust {
+    /// What was found.
+    pub reason: String,
+    /// It waits for [`Client::replace_node`].
+    pub waiting: bool,
+    /// Replicas that the others have filled anew.
+    pub replicas_filled: u32,
+    /// All that it is to have, as far as it knows.
+    pub replicas: u32,
+    /// What stands in the way, if anything does.
+    pub obstacles: Vec<String>,
 }
 
 /// A shard as one replica sees it.
@@ -93,6 +110,23 @@ pub struct ReplicaStatus {
     pub keys_estimate: u64,
     /// As its store estimates.
     pub bytes_estimate: u64,
+}
+
+/// Why a node was not told that it may be replaced. Asking again does no harm.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplaceError {
+    /// No node of this number is registered.
+    #[error("{node} is not a node of this cluster; `describe` lists them")]
+    UnknownNode {
+        /// As it was asked for.
+        node: NodeId,
+    },
+    /// It cannot be reached now. Only the node itself can be asked.
+    #[error(transparent)]
+    Unavailable(Unavailable),
+    /// It refuses: it trusts its disk, for instance.
+    #[error(transparent)]
+    Rejected(Rejected),
 }
 
 /// Why a node does not tell its status. Asking changes nothing.
@@ -168,6 +202,21 @@ impl Client {
         self.shared.status(&address, Some(shard)).await
     }
 
+    /// Lets a node that does not trust its disk get fresh replicas, which the others fill. It remembers that, also over a
+    /// restart. See [`NodeStatus::distrust`] for how far it is.
+    pub async fn replace_node(&self, node: NodeId) -> Result<(), ReplaceError> {
+        let address = self.shared.routing.address(node).ok_or(ReplaceError::UnknownNode { node })?;
+        let unavailable = |last| ReplaceError::Unavailable(Unavailable { attempts: 1, reason: None, last });
+        let link = self.shared.pool.link(&address).map_err(unavailable)?;
+        match link.replace(node.0, self.shared.config.timeout).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.reason().is_some_and(|r| r.advice() == ringfence_proto::Advice::Never) => {
+                Err(ReplaceError::Rejected(error.into()))
+            }
+            Err(error) => Err(unavailable(format!("{address}: {}", error.message))),
+        }
+    }
+
     /// What the node at an endpoint says of its replicas, registered or not.
     pub async fn status_at(&self, endpoint: &str) -> Result<NodeStatus, StatusError> {
         let address = parse_endpoint(endpoint)
@@ -223,6 +272,13 @@ impl From<&v1::StatusResponse> for NodeStatus {
             node: NodeId(status.node),
             version: status.version.clone(),
             replicas: status.replicas.iter().filter_map(replica_status).collect(),
+            distrust: status.distrust.as_ref().map(|distrust| Distrust {
+                reason: distrust.reason.clone(),
+                waiting: distrust.waiting,
+                replicas_filled: distrust.replicas_filled,
+                replicas: distrust.replicas,
+                obstacles: distrust.obstacles.clone(),
+            }),
         }
     }
 }

@@ -56,7 +56,7 @@ mod routing;
 mod session;
 
 pub use client::Client;
-pub use cluster::{ClusterInfo, NodeInfo, NodeStatus, ReplicaStatus, ShardInfo, StatusError};
+pub use cluster::{ClusterInfo, Distrust, NodeInfo, NodeStatus, ReplaceError, ReplicaStatus, ShardInfo, StatusError};
 pub use config::{ClientConfig, ConnectError};
 pub use errors::{Outcome, OutcomeUnknown, Rejected, Unavailable};
 pub use ops::{

@@ -116,6 +116,16 @@ impl Link {
         }
     }
 
+    /// Lets the node be replaced.
+    pub(crate) async fn replace(&self, node: u64, within: Duration) -> Result<(), v1::Error> {
+        let mut client = self.cluster_client();
+        match timeout(within, client.replace_node(v1::ReplaceNodeRequest { node })).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(explained(&status)),
+            Err(_) => Err(v1::Error::new(Reason::DeadlineExceeded, format!("no answer within {within:?}"))),
+        }
+    }
+
     fn session(&self) -> Arc<Session> {
         let mut session = lock(&self.session);
         match &*session {

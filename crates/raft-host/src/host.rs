@@ -31,7 +31,7 @@ pub enum HostError {
     Storage(#[from] StorageError),
     /// A replica's log is not what it acknowledged. It never votes again, and must be replaced.
     #[error(
-        "{replica} of {shard} is distrusted: {reason}. Entries that it acknowledged are missing, so it takes no part any more; its peers go on without it. Replace it by a fresh replica"
+        "{replica} of {shard} is distrusted: {reason}. Entries that it acknowledged are missing, so it takes no part any more"
     )]
     Distrusted {
         /// Of which shard.
@@ -42,12 +42,18 @@ pub enum HostError {
         reason: String,
     },
     /// A replica's state cannot be read.
-    #[error("the state of {shard} cannot be read: {reason}. Replace this replica by a fresh one")]
+    #[error("the state of {shard} cannot be read: {reason}")]
     Unreadable {
         /// Of which shard.
         shard: ShardId,
         /// What was found.
         reason: String,
+    },
+    /// There is a log of a replica that the state DB does not know.
+    #[error("there is a log of {replica}, but the state DB knows no such replica: it has lost what it had")]
+    Orphan {
+        /// Which replica.
+        replica: ReplicaId,
     },
     /// The timing does not fit together.
     #[error("the timing does not fit together: {reason}. It must be heartbeat < election_min < election_max")]
@@ -68,6 +74,18 @@ pub enum HostError {
     Threads(String),
 }
 
+/// Why a node that ran must stop.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// A write or a sync failed, so nobody knows what the disk has. What is there is whole, as far as anybody knows: the
+    /// next start reads it back.
+    #[error("{0}")]
+    Failed(String),
+    /// What was read is not what was written. Nothing on that disk is trusted any more.
+    #[error("{0}")]
+    Damaged(String),
+}
+
 /// All groups of a node. Cheap to clone.
 #[derive(Clone)]
 pub struct Host {
@@ -77,7 +95,7 @@ pub struct Host {
 struct Inner {
     around: Arc<Surroundings>,
     slots: RwLock<BTreeMap<ShardId, Arc<Slot>>>,
-    problem: watch::Receiver<Option<String>>,
+    tell: watch::Sender<Option<Problem>>,
     supervisor: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -90,6 +108,12 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    async fn start(around: &Surroundings, record: &ReplicaRecord) -> Result<Slot, HostError> {
+        let replica = RwLock::new(start_replica(around, record).await?);
+        let state = around.storage.state.clone();
+        Ok(Slot { shard: record.shard, replica_id: record.replica, state, replica })
+    }
+
     pub(crate) fn replica(&self) -> Result<Arc<Replica>, String> {
         self.replica.read().expect("never poisoned").clone()
     }
@@ -108,11 +132,13 @@ impl Host {
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
     ) -> Result<Host, HostError> {
-        let (tell, problem) = watch::channel(None);
+        let tell = watch::Sender::new(None);
         let teller = |what: &'static str| {
             let tell = tell.clone();
             move |e: StorageError| {
-                tell.send_replace(Some(format!("the {what} DB failed: {e}")));
+                let said = format!("the {what} DB failed: {e}");
+                let is_damage = matches!(e, StorageError::Corrupt { .. });
+                tell.send_replace(Some(if is_damage { Problem::Damaged(said) } else { Problem::Failed(said) }));
             }
         };
         storage.log.on_failure(teller("log"));
@@ -129,20 +155,31 @@ impl Host {
         });
         let mut slots = BTreeMap::new();
         for record in around.storage.state.replicas()? {
-            let started = start_replica(&around, &record).await?;
-            let slot = Slot {
-                shard: record.shard,
-                replica_id: record.replica,
-                state: around.storage.state.clone(),
-                replica: RwLock::new(started),
-            };
+            let slot = Slot::start(&around, &record).await?;
             slots.insert(record.shard, Arc::new(slot));
         }
-        let inner = Inner { around, slots: RwLock::new(slots), problem, supervisor: std::sync::Mutex::default() };
+        let inner = Inner { around, slots: RwLock::new(slots), tell, supervisor: std::sync::Mutex::default() };
         let host = Host { inner: Arc::new(inner) };
         let supervisor = tokio::spawn(supervise(Arc::downgrade(&host.inner)));
         *host.inner.supervisor.lock().expect("never poisoned") = Some(supervisor);
         Ok(host)
+    }
+
+    /// Begins to host a fresh, empty replica of a shard that this node has none of. It takes no part until a leader fills it.
+    /// Durable on return; a shard that is here already is left alone.
+    pub async fn host_fresh(&self, shard: ShardId, replica: ReplicaId) -> Result<(), HostError> {
+        if self.shard(shard).is_some() {
+            return Ok(());
+        }
+        let around = &self.inner.around;
+        let record = ReplicaRecord::empty(shard, replica);
+        let (state, fresh) = (around.storage.state.clone(), record.clone());
+        tokio::task::spawn_blocking(move || state.seed(fresh, Vec::new()))
+            .await
+            .unwrap_or(Err(StorageError::Stopped))?;
+        let slot = Arc::new(Slot::start(around, &record).await?);
+        self.inner.slots.write().expect("never poisoned").insert(shard, slot);
+        Ok(())
     }
 
     /// Takes an envelope that came from a node. Never waits.
@@ -165,7 +202,7 @@ impl Host {
             Some(Ok(replica)) if replica.replica != header.to => {
                 format!("{} is not here; {} is", header.to, replica.replica)
             }
-            Some(Ok(replica)) if !may_speak(&replica.descriptor, &header) => {
+            Some(Ok(replica)) if !may_speak(replica.descriptor.get().as_deref(), &header) => {
                 format!("{} was removed from {}", header.from, header.group)
             }
             Some(Ok(replica)) => return replica.inbound.receive(from, &header, message),
@@ -195,10 +232,9 @@ impl Host {
         slots.values().map(|slot| Shard { slot: slot.clone() }).collect()
     }
 
-    /// Becomes `Some` when the node must stop: a write or sync failed, so nobody knows what the disk has, and nothing is
-    /// acknowledged any more.
-    pub fn problem(&self) -> watch::Receiver<Option<String>> {
-        self.inner.problem.clone()
+    /// Becomes `Some` when the node must stop: nothing is acknowledged any more.
+    pub fn problem(&self) -> watch::Receiver<Option<Problem>> {
+        self.inner.tell.subscribe()
     }
 
     /// Stops all replicas and lets go of the storage. What was acknowledged stays.
@@ -227,6 +263,7 @@ async fn start_replica(
         Err(
             e @ (HostError::Distrusted { .. }
             | HostError::Unreadable { .. }
+            | HostError::Orphan { .. }
             | HostError::Raft { .. }
             | HostError::Storage(StorageError::Corrupt { .. } | StorageError::UnknownVersion { .. })),
         ) => {
@@ -243,7 +280,7 @@ async fn supervise(host: std::sync::Weak<Inner>) {
     loop {
         tokio::time::sleep(SUPERVISION).await;
         let Some(inner) = host.upgrade() else { return };
-        if inner.problem.borrow().is_some() {
+        if inner.tell.borrow().is_some() {
             return;
         }
         let slots: Vec<_> = inner.slots.read().expect("never poisoned").values().cloned().collect();
@@ -258,7 +295,15 @@ async fn supervise(host: std::sync::Weak<Inner>) {
             }
             slot.put(Err(format!("it stopped ({problem}) and is being started again")));
             let restarted = match inner.around.storage.state.replica(slot.shard) {
-                Ok(Some(record)) => start_replica(&inner.around, &record).await.unwrap_or_else(|e| Err(e.to_string())),
+                Ok(Some(record)) => match Replica::start(&inner.around, &record).await {
+                    Ok(replica) => Ok(Arc::new(replica)),
+                    Err(e) => {
+                        if e.is_damage() {
+                            inner.tell.send_replace(Some(Problem::Damaged(e.to_string())));
+                        }
+                        Err(e.to_string())
+                    }
+                },
                 Ok(None) => Err("its record is gone".into()),
                 Err(e) => Err(e.to_string()),
             };

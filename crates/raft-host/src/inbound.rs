@@ -219,8 +219,44 @@ async fn receive_snapshots(
     }
 }
 
-/// Whether a replica may speak to us: it is in our descriptor, or it knows a newer membership than we do. Replicas that
-/// were removed long ago must not disturb elections.
-pub(crate) fn may_speak(descriptor: &ShardDescriptor, header: &Header) -> bool {
-    descriptor.replicas.iter().any(|r| r.id == header.from) || header.epoch.membership > descriptor.epoch.membership
+/// Whether a replica may speak to us. Replicas that were removed long ago must not disturb elections; those that we have only
+/// not heard of yet must be heard, or a group could be stuck for ever whose newest voter needs the vote of a replica that
+/// lags behind. So it may if
+///
+/// * it is in our descriptor, or we have none yet and wait to be filled, or
+/// * it knows a newer membership than we do, or
+/// * its id is higher than all that we know: ids rise for ever, so as far as we know it has not even begun.
+pub(crate) fn may_speak(descriptor: Option<&ShardDescriptor>, header: &Header) -> bool {
+    let Some(descriptor) = descriptor else { return true };
+    header.epoch.membership > descriptor.epoch.membership
+        || descriptor.replicas.iter().any(|r| r.id == header.from)
+        || descriptor.replicas.iter().all(|r| r.id < header.from)
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_shard_router::{Epoch, Replica, Role, ShardRange};
+    use ringfence_types::ShardId;
+
+    use super::*;
+
+    #[test]
+    fn only_those_who_were_removed_are_not_heard() {
+        let replica = |n| Replica { id: ReplicaId(n), node: NodeId(n), role: Role::Voter };
+        let epoch = Epoch { range: 1, membership: 4 };
+        let replicas = [2, 3, 7].map(replica).to_vec();
+        let descriptor = ShardDescriptor { shard: ShardId(1), range: ShardRange::ALL, epoch, replicas };
+        let says = |from, membership| Header {
+            group: ShardId(1),
+            from: ReplicaId(from),
+            to: ReplicaId(2),
+            epoch: Epoch { range: 1, membership },
+            wall_ms: 0,
+        };
+        assert!(may_speak(Some(&descriptor), &says(3, 1)), "a member that lags");
+        assert!(may_speak(Some(&descriptor), &says(5, 5)), "one with a newer membership");
+        assert!(may_speak(Some(&descriptor), &says(8, 4)), "one that we have not heard of yet");
+        assert!(!may_speak(Some(&descriptor), &says(5, 4)), "one that was removed");
+        assert!(may_speak(None, &says(5, 4)), "a fresh replica listens to whoever fills it");
+    }
 }

@@ -16,7 +16,8 @@
 //! The pure core (`state-machine`) decides what an entry does. Raft (the openraft library, which no other crate names)
 //! decides which entries there are. This crate makes the one into the other: it gathers, stamps clocks, moves bytes, and
 //! keeps every promise that openraft wants kept. Those stand on the modules that keep them: `log_store` on durability,
-//! `network` and `inbound` on order and loss, `replica` on trust after a restart, `compaction` on what may be purged.
+//! `network` and `inbound` on order and loss, `trust` on what is found after a restart, `membership` on replicas that come
+//! and go, `compaction` on what may be purged.
 //!
 //! The network, both clocks, the random seed and the storage come from outside ([`Transport`], [`Clock`],
 //! [`HostConfig::seed`], `NodeStorage`), so that a test can hold them in its hand.
@@ -32,7 +33,7 @@ mod clock;
 mod compaction;
 mod config;
 mod confirm;
-mod epoch;
+mod descriptor_cell;
 mod expiry;
 mod fair_queue;
 mod host;
@@ -40,6 +41,7 @@ mod inbound;
 mod lease_clock;
 mod log_store;
 mod machine;
+mod membership;
 mod network;
 mod proposer;
 mod raft;
@@ -48,6 +50,7 @@ mod replica;
 mod shard;
 mod snapshot;
 mod transport;
+mod trust;
 mod wall_time;
 mod wire;
 
@@ -58,8 +61,10 @@ pub use bootstrap::bootstrap;
 pub use clock::{Clock, SystemClock};
 pub use config::{Admission, Compaction, HostConfig, Timing};
 pub use fair_queue::Lane;
-pub use host::{Host, HostError};
+pub use host::{Host, HostError, Problem};
+pub use membership::{TakeError, Taking};
 pub use proposer::{ProposeError, Proposed};
 pub use reader::ReadError;
 pub use shard::{ReplicaRole, Shard, ShardStatus, TransferError};
 pub use transport::{Transport, Undeliverable};
+pub use trust::examine;

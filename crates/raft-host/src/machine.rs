@@ -7,15 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use ringfence_state_machine::{Applied, Entry, apply};
+use ringfence_state_machine::{Applied, Entry, ShardState, apply, membership_changed};
 use ringfence_storage::StateDb;
 use ringfence_types::{ReplicaId, ShardId};
 
 use crate::apply_pool::ApplyThread;
+use crate::descriptor_cell::DescriptorCell;
 use crate::log_store::{Durable, io_error};
 use crate::raft::{
     LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types, Unreadable, decode_membership, encode_membership,
-    log_id, position,
+    log_id, position, replicas_of,
 };
 use crate::snapshot::SnapshotSource;
 
@@ -31,6 +32,7 @@ pub(crate) struct Machine {
     thread: ApplyThread,
     durable: Durable,
     applied_bytes: AppliedBytes,
+    descriptor: DescriptorCell,
 }
 
 /// How many bytes of entries were applied since this replica started. Tells when the log is worth purging.
@@ -51,8 +53,17 @@ impl Machine {
         thread: ApplyThread,
         durable: Durable,
         applied_bytes: AppliedBytes,
+        descriptor: DescriptorCell,
     ) -> Machine {
-        Machine { shard, replica, state, thread, durable, applied_bytes }
+        Machine { shard, replica, state, thread, durable, applied_bytes, descriptor }
+    }
+
+    /// The descriptor in the state is another one now.
+    fn reload_descriptor(&self) -> io::Result<()> {
+        if let Some(state) = ShardState::load(&self.state.view(), self.shard).map_err(io::Error::other)? {
+            self.descriptor.set(state.descriptor);
+        }
+        Ok(())
     }
 
     fn stored(&self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -78,9 +89,13 @@ impl Machine {
                     Vec::new()
                 }
                 EntryPayload::Membership(membership) => {
+                    let replicas = replicas_of(&membership);
+                    let writes =
+                        membership_changed(&self.state.view(), self.shard, replicas).map_err(io::Error::other)?;
                     let stored = StoredMembership::new(Some(entry.log_id), membership);
                     let bytes = encode_membership(&stored);
-                    self.state.commit(self.shard, Vec::new(), at, Some(bytes)).map_err(io_error)?;
+                    self.state.commit(self.shard, writes, at, Some(bytes)).map_err(io_error)?;
+                    self.reload_descriptor()?;
                     Vec::new()
                 }
                 EntryPayload::Normal(proposal) => {
@@ -135,9 +150,12 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotSource) -> Result<(), io::Error> {
-        let (state, replica) = (self.state.clone(), self.replica);
+        let machine = self.clone();
         self.thread
-            .run(move || snapshot.install(&state, replica))
+            .run(move || {
+                snapshot.install(&machine.state, machine.replica)?;
+                machine.reload_descriptor()
+            })
             .await
             .unwrap_or_else(|| Err(io::Error::other("installing a snapshot panicked")))?;
         // Installing syncs, so the log before it may go.

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::calls::Calls;
 use crate::clock::Clock;
-use crate::epoch::EpochCell;
+use crate::descriptor_cell::DescriptorCell;
 use crate::raft::{Placement, Types, Vote, log_id, position};
 use crate::snapshot::{self, SnapshotSource};
 use crate::transport::Transport;
@@ -52,7 +52,7 @@ type RpcError = RPCError<Types>;
 pub(crate) struct Link {
     pub group: ShardId,
     pub from: ReplicaId,
-    pub epoch: EpochCell,
+    pub descriptor: DescriptorCell,
     pub transport: Arc<dyn Transport>,
     pub calls: Arc<Calls>,
     pub clock: Arc<dyn Clock>,
@@ -62,8 +62,13 @@ pub(crate) struct Link {
 impl Link {
     /// Sends a message to a peer replica. Errors are local: it was not sent.
     pub(crate) fn send(&self, to: ReplicaId, node: NodeId, message: &Message) -> Result<(), RpcError> {
-        let header =
-            Header { group: self.group, from: self.from, to, epoch: self.epoch.get(), wall_ms: self.clock.wall_ms() };
+        let header = Header {
+            group: self.group,
+            from: self.from,
+            to,
+            epoch: self.descriptor.epoch(),
+            wall_ms: self.clock.wall_ms(),
+        };
         self.transport.send(node, encode(&header, message)).map_err(|e| RPCError::Unreachable(Unreachable::new(&e)))
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::impls::leader_id_std;
 use openraft::{EntryPayload, Membership};
-use ringfence_shard_router::{Role, ShardDescriptor};
+use ringfence_shard_router::{Replica, Role, ShardDescriptor};
 use ringfence_state_machine::{Entry, Reply};
 use ringfence_storage::{LogPosition, LogRecord};
-use ringfence_types::NodeId;
+use ringfence_types::{NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -91,6 +91,15 @@ pub(crate) fn membership_of(descriptor: &ShardDescriptor) -> Membership<u64, Pla
     let nodes: std::collections::BTreeMap<u64, Placement> =
         descriptor.replicas.iter().map(|r| (r.id.0, Placement(r.node))).collect();
     Membership::new(vec![voters], nodes).expect("a descriptor's voters are among its replicas")
+}
+
+/// The inverse: whoever votes in any half of a joint membership is a voter.
+pub(crate) fn replicas_of(membership: &Membership<u64, Placement>) -> Vec<Replica> {
+    let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
+    let role = |id: &u64| if voters.contains(id) { Role::Voter } else { Role::Learner };
+    let replica =
+        |(id, placement): (&u64, &Placement)| Replica { id: ReplicaId(*id), node: placement.0, role: role(id) };
+    membership.nodes().map(replica).collect()
 }
 
 /// Bytes that this crate wrote and cannot read: damage, or a newer version.

@@ -6,9 +6,8 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Config, ServerState, SnapshotPolicy};
-use ringfence_shard_router::ShardDescriptor;
 use ringfence_state_machine::ShardState;
-use ringfence_storage::{GroupLog, LogPosition, NodeStorage, ReplicaRecord, StateDb};
+use ringfence_storage::{NodeStorage, ReplicaRecord, StateDb};
 use ringfence_types::{ReplicaId, ShardId};
 use tokio::task::JoinHandle;
 
@@ -18,7 +17,7 @@ use crate::clock::Clock;
 use crate::compaction::{self, Compactor};
 use crate::config::{HostConfig, Timing};
 use crate::confirm::Confirmer;
-use crate::epoch::EpochCell;
+use crate::descriptor_cell::DescriptorCell;
 use crate::expiry;
 use crate::host::HostError;
 use crate::inbound::Inbound;
@@ -31,6 +30,7 @@ use crate::reader::Reader;
 use crate::shard::{ReplicaRole, ShardStatus};
 use crate::snapshot::SnapshotReceiver;
 use crate::transport::Transport;
+use crate::trust::check_trust;
 use crate::wall_time::WallTime;
 
 /// What all replicas of a node share.
@@ -48,7 +48,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Replica {
     pub shard: ShardId,
     pub replica: ReplicaId,
-    pub descriptor: ShardDescriptor,
+    pub descriptor: DescriptorCell,
     pub raft: Raft,
     pub state: StateDb,
     pub proposer: Proposer,
@@ -64,11 +64,11 @@ impl Replica {
         let log = around.storage.log.group(replica)?;
         check_trust(record, &log)?;
         let state = around.storage.state.clone();
-        let unreadable = |reason: String| HostError::Unreadable { shard, reason };
-        let descriptor = ShardState::load(&state.view(), shard)
-            .map_err(|e| unreadable(e.to_string()))?
-            .ok_or_else(|| unreadable("it has no descriptor".into()))?
-            .descriptor;
+        // A fresh replica has none before a leader has filled it. Until then its Raft core knows no membership either, so
+        // it never stands for election.
+        let known =
+            ShardState::load(&state.view(), shard).map_err(|e| HostError::Unreadable { shard, reason: e.reason })?;
+        let descriptor = DescriptorCell::new(known.map(|state| state.descriptor));
 
         let durable = Durable::default();
         // Seeds and snapshots are synced. Of what was applied since, a killed process may have left some in the operating
@@ -82,11 +82,12 @@ impl Replica {
             around.apply_pool.thread(shard),
             durable.clone(),
             applied_bytes.clone(),
+            descriptor.clone(),
         );
         let link = Link {
             group: shard,
             from: replica,
-            epoch: EpochCell::new(descriptor.epoch),
+            descriptor: descriptor.clone(),
             transport: around.transport.clone(),
             calls: around.calls.clone(),
             clock: around.clock.clone(),
@@ -174,30 +175,6 @@ pub(crate) enum Restart {
     Helps,
     /// It would stop at the same place: it cannot read or apply what it has, or was told to stop.
     IsInVain,
-}
-
-/// Whether a replica's log can be believed. RocksDB's recovery silently drops everything behind a bad record, and a replica
-/// that forgot entries it acknowledged would help to elect a leader without them. So a log that ends before what was
-/// applied or committed means that something was lost, and the replica never votes again.
-fn check_trust(record: &ReplicaRecord, log: &GroupLog) -> Result<(), HostError> {
-    let state = log.state();
-    let distrusted = |reason: String| HostError::Distrusted { shard: record.shard, replica: record.replica, reason };
-    let last = state.last.unwrap_or(LogPosition { term: 0, index: 0 });
-    // A replica that was seeded, or took a snapshot, has a state without the log that led to it.
-    let begins = record.base.unwrap_or(LogPosition { term: 0, index: 0 });
-    if let Some(applied) = record.applied
-        && applied > last
-        && applied > begins
-    {
-        return Err(distrusted(format!("its log ends at {last}, but {applied} was applied")));
-    }
-    if let Some(committed) = state.committed
-        && committed > last
-        && committed > begins
-    {
-        return Err(distrusted(format!("its log ends at {last}, but {committed} was committed")));
-    }
-    Ok(())
 }
 
 fn raft_config(shard: ShardId, timing: &Timing) -> Result<Arc<Config>, HostError> {

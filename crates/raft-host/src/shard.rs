@@ -9,6 +9,7 @@ use ringfence_types::{NodeId, ReplicaId, ShardId};
 
 use crate::fair_queue::Lane;
 use crate::host::Slot;
+use crate::membership::{self, TakeError, Taking};
 use crate::proposer::{ProposeError, Proposed, leader_node};
 use crate::reader::ReadError;
 use crate::replica::Replica;
@@ -103,6 +104,11 @@ impl Shard {
         self.slot.shard
     }
 
+    /// Which replica of it.
+    pub fn replica_id(&self) -> ReplicaId {
+        self.slot.replica_id
+    }
+
     fn replica(&self) -> Result<Arc<Replica>, String> {
         self.slot.replica()
     }
@@ -166,6 +172,13 @@ impl Shard {
                 applied_index: 0,
             },
         }
+    }
+
+    /// Makes the next step towards a group in which the replica on a node is this fresh one, and says how far it is. Only the
+    /// leader can. Ask again until it is [`Taking::Taken`].
+    pub async fn take_replica(&self, node: NodeId, fresh: ReplicaId) -> Result<Taking, TakeError> {
+        let replica = self.replica().map_err(TakeError::Stopped)?;
+        membership::take(&replica.raft, node, fresh).await
     }
 
     /// Hands leadership to the replica on a node, which must have caught up. Reads and writes pause meanwhile.

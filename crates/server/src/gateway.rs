@@ -34,6 +34,7 @@ use crate::forward::{Forwarded, Forwarder};
 use crate::grpc::status;
 use crate::known::Known;
 use crate::mint::Mint;
+use crate::rejoin::Rejoin;
 use crate::scan;
 
 /// Pauses between attempts: an election takes a second, a lost hint a millisecond.
@@ -79,6 +80,8 @@ pub(crate) struct Gateway {
     pub(crate) forwarder: Forwarder,
     pub(crate) admission: Admission,
     pub(crate) mint: Mint,
+    /// If the node has not come back yet from distrust.
+    pub(crate) rejoin: Option<Arc<Rejoin>>,
 }
 
 impl Gateway {

@@ -31,18 +31,21 @@ mod gateway;
 mod grpc;
 mod incoming;
 mod known;
+mod life;
 mod meta;
 mod mint;
 mod newcomer;
 mod node;
 mod outbox;
 mod peers;
+mod rejoin;
 mod scan;
 mod session;
+mod take;
 mod tasks;
 mod transport;
 
-pub use config::{Config, ConfigError, RawConfig};
+pub use config::{Config, ConfigError, OnDistrust, RawConfig};
 pub use node::{Node, RunError, StartError, bind, run};
 
 /// Of this program.

@@ -1,7 +1,7 @@
 //! A node, from its start to its end.
 //!
 //! ```text
-//!   start:  data directory ─▶ (first time: seed the replicas) ─▶ Raft groups ─▶ gRPC server ─▶ background tasks
+//!   start:  data directory ─▶ (first time: seed the replicas, damaged: set it aside) ─▶ Raft groups ─▶ gRPC server ─▶ background tasks
 //!   stop:   hand over leadership ─▶ no new calls ─▶ calls under way end ─▶ connections end ─▶ Raft groups ─▶ disk
 //! ```
 
@@ -14,7 +14,7 @@ use futures::future::join_all;
 use ringfence_proto::internal::v1::node_service_server::NodeServiceServer;
 use ringfence_proto::v1::cluster_service_server::ClusterServiceServer;
 use ringfence_proto::v1::kv_server::KvServer;
-use ringfence_raft_host::{Host, HostConfig, HostError, Shard, SystemClock, TransferError};
+use ringfence_raft_host::{Host, HostConfig, HostError, Problem, Shard, SystemClock, TransferError};
 use ringfence_state_machine::NodeInfo;
 use ringfence_storage::{DataDir, StorageError};
 use ringfence_types::limits::GRPC_MESSAGE_BYTES_MAX;
@@ -34,9 +34,11 @@ use crate::gateway::Gateway;
 use crate::grpc;
 use crate::incoming;
 use crate::known::Known;
+use crate::life::Life;
 use crate::mint::Mint;
 use crate::newcomer;
 use crate::peers::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::rejoin::Rejoin;
 use crate::tasks;
 use crate::transport::{PeerTransport, with_causes};
 
@@ -78,17 +80,14 @@ pub enum StartError {
         /// What is wrong.
         reason: String,
     },
-    /// The directory is empty, but the node has served before.
-    #[error("{} is empty, but node {node} has served before with another data directory, as node {witness} remembers. Started \
-             empty it would have forgotten what it promised there. Restore that directory; if it is lost, leave the node \
-             down: the others go on without it", .data_dir.display(), node = .node.0, witness = .witness.0)]
-    LivedBefore {
-        /// Which node.
-        node: NodeId,
-        /// Who remembers it.
-        witness: NodeId,
-        /// The empty directory.
-        data_dir: PathBuf,
+    /// The databases are damaged, and this is the only node.
+    #[error("{} cannot be trusted any more: {reason}. There is no other node to get it back from. Restore the directory from a \
+             copy; it was left as it is", .path.display())]
+    NobodyToFillFrom {
+        /// The directory.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
     },
     /// The Raft groups.
     #[error(transparent)]
@@ -112,8 +111,9 @@ pub struct Node {
     gateway: Arc<Gateway>,
     ending: Ending,
     server: JoinHandle<()>,
-    problem: watch::Receiver<Option<String>>,
+    problem: watch::Receiver<Option<Problem>>,
     dir: DataDir,
+    life: Arc<Life>,
 }
 
 /// The three steps in which a node goes away.
@@ -157,13 +157,15 @@ impl Node {
         let addr = listener
             .local_addr()
             .map_err(|error| StartError::Listen { address: config.listen.clone(), reason: error.to_string() })?;
-        newcomer::check(&config).await?;
+        let lived_before = newcomer::check(&config).await?;
         let for_birth = config.clone();
-        let born =
-            tokio::task::spawn_blocking(move || birth::open_or_found(&for_birth)).await.expect("it does not panic")?;
+        let opening = tokio::task::spawn_blocking(move || birth::open_or_found(&for_birth, lived_before));
+        let born = opening.await.expect("it does not panic")?;
         let configured = birth::founders(&config.founding);
         let known = Known::load(&config.data_dir, &born.founders, &configured, born.meta, born.shards);
-        let (cluster, dir) = (born.cluster, born.dir);
+        let (life, dir) = (born.life, born.dir);
+        let cluster = life.record().cluster;
+        let rejoin = Rejoin::of(&life).map(Arc::new);
         let storage = dir.storage();
 
         let ending = Ending::default();
@@ -185,17 +187,18 @@ impl Node {
             known: Arc::new(known),
             admission: Admission::new(config.inflight_bytes_max),
             mint: Mint::new(),
+            rejoin,
         });
         let server = tokio::spawn(serve(gateway.clone(), listener, ending.clone()));
         let here = NodeInfo {
             node: config.node,
             address: config.advertise.clone(),
             labels: config.labels.clone(),
-            incarnation: born.incarnation,
+            incarnation: life.record().incarnation,
         };
         tasks::start(&gateway, &config, here, &ending.cut);
         tracing::info!(node = config.node.0, %addr, data_dir = %config.data_dir.display(), "serving");
-        Ok(Node { addr, gateway, ending, server, problem, dir })
+        Ok(Node { addr, gateway, ending, server, problem, dir, life })
     }
 
     /// Where it listens.
@@ -216,10 +219,28 @@ impl Node {
     /// Returns when the node's storage has failed, with the reason. The node must be ended then.
     pub async fn failed(&self) -> String {
         let mut problem = self.problem.clone();
-        let failed = problem.wait_for(Option::is_some).await;
+        let failed = problem.wait_for(Option::is_some).await.ok().and_then(|problem| problem.clone());
         match failed {
-            Ok(problem) => problem.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await, // the host is gone: someone ends the node already
+            Some(Problem::Damaged(reason)) => {
+                self.distrust(&reason).await;
+                format!(
+                    "{reason}. Start it again: what it has on this disk is set aside then, and the other nodes fill it anew"
+                )
+            }
+            Some(problem) => problem.to_string(),
+            None => std::future::pending().await, // the host is gone: someone ends the node already
+        }
+    }
+
+    /// Leaves a mark for the next start, which might not come upon the damage before it has voted.
+    async fn distrust(&self, reason: &str) {
+        let (life, reason) = (self.life.clone(), reason.to_owned());
+        if life.record().founding.founders.len() == 1 {
+            return; // nobody could fill it; let an operator see what can be saved
+        }
+        let marked = tokio::task::spawn_blocking(move || life.change(|record| record.distrust(reason))).await;
+        if !matches!(marked, Ok(Ok(()))) {
+            tracing::error!("the data directory could not be marked as damaged: {marked:?}");
         }
     }
 

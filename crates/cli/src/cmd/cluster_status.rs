@@ -63,7 +63,12 @@ fn table(out: &mut dyn Write, health: &Health) -> io::Result<()> {
         .nodes
         .iter()
         .map(|node| {
-            let state = if node.up { "up" } else { "DOWN" };
+            let state = match (node.up, &node.distrust) {
+                (false, _) => "DOWN",
+                (true, None) => "up",
+                (true, Some(distrust)) if distrust.waiting => "DISTRUSTED",
+                (true, Some(_)) => "rejoining",
+            };
             let (replicas, leads) = match node.up {
                 true => (node.replicas.len().to_string(), leads(&node.node).to_string()),
                 false => Default::default(),

@@ -9,6 +9,7 @@ pub mod export;
 pub mod get;
 pub mod import;
 pub mod incr;
+pub mod node_replace;
 pub mod put;
 pub mod scan;
 pub mod shard_list;

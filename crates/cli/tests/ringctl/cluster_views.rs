@@ -58,3 +58,20 @@ fn cluster_status_for_people() {
         assert!(text.lines().any(|shown| shown == line), "{line:?} is not in\n{text}");
     }
 }
+
+/// An operator sees which node waits, and for what; a script sees by the exit code whether there was anything to replace.
+#[test]
+fn a_distrusted_node_is_shown_and_replaced_when_asked_to() {
+    let fake = FakeNode::start();
+    assert_eq!(ringctl(&fake, ["node", "replace", "1"]).code, 4);
+    assert_eq!(ringctl(&fake, ["node", "replace", "9"]).code, 4);
+    fake.waits("a file is missing");
+    let shown = ringctl(&fake, ["cluster", "status"]);
+    assert!(shown.ok().contains("n1 is distrusted: a file is missing. It waits for you: `ringctl node replace 1`"));
+    assert!(shown.ok().contains("DISTRUSTED"));
+    let replaced = parsed(ringctl(&fake, ["node", "replace", "1", "-w", "json"]).ok());
+    assert_eq!(replaced, json!({"node": "1", "replacing": true}));
+    let status = parsed(ringctl(&fake, ["cluster", "status", "-w", "json"]).ok());
+    assert_eq!(status["nodes"][0]["distrust"]["waiting"], false);
+    assert_eq!(status["nodes"][0]["distrust"]["replicas"], 3);
+}

@@ -40,6 +40,7 @@ struct State {
     outcomes: BTreeMap<(u64, u64), result::Kind>,
     scan_page_items: usize,
     refuses_puts: bool,
+    distrust: Option<v1::Distrust>,
 }
 
 impl FakeNode {
@@ -66,6 +67,17 @@ impl FakeNode {
     /// What it holds.
     pub(crate) fn contents(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         self.node.state().keys.values().map(|kv| (kv.key.clone().into(), kv.value.clone().into())).collect()
+    }
+
+    /// Says from now on that it does not trust its disk, and waits for an operator.
+    pub(crate) fn waits(&self, reason: &str) {
+        self.node.state().distrust = Some(v1::Distrust {
+            reason: reason.into(),
+            waiting: true,
+            replicas_filled: 0,
+            replicas: 3,
+            obstacles: Vec::new(),
+        });
     }
 
     /// Sets a key behind the wire.
@@ -386,6 +398,24 @@ impl ClusterService for Node {
                 replica(2, "stopped", "its log ends early"),
             ],
             version: "0.0.0-fake".into(),
+            distrust: state.distrust.clone(),
         }))
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        let mut state = self.state();
+        match &mut state.distrust {
+            Some(distrust) if request.into_inner().node == 1 => {
+                distrust.waiting = false;
+                Ok(Response::new(v1::ReplaceNodeResponse {}))
+            }
+            _ => {
+                Err(v1::Error::new(Reason::InvalidRequest, "node 1 trusts its disk, so there is nothing to replace")
+                    .into())
+            }
+        }
     }
 }

@@ -443,7 +443,20 @@ impl ClusterService for Node {
             return Err(v1::Error::new(Reason::UnknownShard, format!("no shard {shard}")).into());
         }
         let (cluster, version) = (CLUSTER_ID, "fake".to_owned());
-        Ok(Response::new(v1::StatusResponse { cluster, node: self.node, replicas: Vec::new(), version }))
+        Ok(Response::new(v1::StatusResponse {
+            cluster,
+            node: self.node,
+            replicas: Vec::new(),
+            version,
+            distrust: None,
+        }))
+    }
+
+    async fn replace_node(
+        &self,
+        _: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        Err(v1::Error::new(Reason::InvalidRequest, "there is nothing to replace").into())
     }
 }
 

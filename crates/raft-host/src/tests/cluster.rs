@@ -121,6 +121,22 @@ impl Cluster {
         self.hosts.remove(&node).unwrap().stop().await;
     }
 
+    /// Stops a node, and everything that it had on its disk is gone.
+    pub(super) async fn lose_node(&mut self, node: NodeId) {
+        self.stop_node(node).await;
+        self.storage.insert(node, NodeStorage::memory().unwrap());
+    }
+
+    /// Begins to host a fresh replica of the shard.
+    pub(super) async fn host_fresh(&self, node: NodeId, replica: ReplicaId) {
+        self.hosts[&node].host_fresh(SHARD, replica).await.unwrap();
+    }
+
+    /// The shard at a node, which may have no replica of it.
+    pub(super) fn shard_if_hosted(&self, node: NodeId) -> Option<Shard> {
+        self.hosts[&node].shard(SHARD)
+    }
+
     /// Cuts a node off, or joins it again.
     pub(super) fn isolate(&self, node: NodeId, cut: bool) {
         let mut links = self.network.cut.lock().unwrap();

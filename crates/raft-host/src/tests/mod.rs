@@ -2,5 +2,7 @@
 
 mod cluster;
 mod groups;
+mod replace;
 mod sessions;
 mod storage_suite;
+mod trust;

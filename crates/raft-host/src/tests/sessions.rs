@@ -7,14 +7,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::AppendEntriesRequest;
-use ringfence_shard_router::Epoch;
 use ringfence_storage::{LogPosition, NodeStorage};
 use ringfence_types::{NodeId, ReplicaId, ShardId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::calls::Calls;
-use crate::epoch::EpochCell;
+use crate::descriptor_cell::DescriptorCell;
 use crate::network::{Link, Peer};
 use crate::raft::{Placement, Types, Vote, log_id};
 use crate::wire::{AppendResult, Message, decode};
@@ -45,7 +44,7 @@ async fn peer() -> (Peer, Arc<Sent>, Arc<Calls>) {
     let mut link = Link {
         group: ShardId(1),
         from: ReplicaId(1),
-        epoch: EpochCell::new(Epoch::default()),
+        descriptor: DescriptorCell::default(),
         transport: sent.clone(),
         calls: calls.clone(),
         clock: Arc::new(SystemClock::default()),

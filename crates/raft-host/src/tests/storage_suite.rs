@@ -9,6 +9,7 @@ use ringfence_storage::{DataDir, NodeStorage, ReplicaRecord};
 use ringfence_types::{ClusterId, NodeId, ReplicaId, ShardId};
 
 use crate::apply_pool::ApplyPool;
+use crate::descriptor_cell::DescriptorCell;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
 use crate::raft::Types;
@@ -28,8 +29,9 @@ fn stores(storage: &NodeStorage) -> (ApplyPool, LogStore, Machine) {
     let durable = Durable::default();
     durable.raise(u64::MAX);
     let log = LogStore::new(storage.log.group(REPLICA).unwrap(), durable.clone());
-    let machine =
-        Machine::new(SHARD, REPLICA, storage.state.clone(), pool.thread(SHARD), durable, AppliedBytes::default());
+    let (applied_bytes, descriptor) = (AppliedBytes::default(), DescriptorCell::new(Some(descriptor)));
+    let state = storage.state.clone();
+    let machine = Machine::new(SHARD, REPLICA, state, pool.thread(SHARD), durable, applied_bytes, descriptor);
     (pool, log, machine)
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use error::{ConfigError, Needed};
-pub use raw::RawConfig;
+pub use raw::{OnDistrust, RawConfig};
 
 /// What `cluster_name` is unless someone says otherwise.
 pub const CLUSTER_NAME_DEFAULT: &str = "ringfence";
@@ -61,6 +61,8 @@ pub struct Config {
     pub history_window: Duration,
     /// How long outcomes are kept for retries.
     pub dedup_window: Duration,
+    /// What to do when the disk cannot be trusted any more.
+    pub on_distrust: OnDistrust,
 }
 
 /// Everything that the first state of a cluster is computed from. All founders must be given the same.
@@ -145,6 +147,7 @@ impl Config {
             inflight_bytes_max,
             history_window: window("history_window_s", raw.history_window_s)?,
             dedup_window: window("dedup_window_s", raw.dedup_window_s)?,
+            on_distrust: raw.on_distrust.unwrap_or_default(),
         })
     }
 }

@@ -61,6 +61,23 @@ pub struct RawConfig {
     /// How long outcomes of requests are kept for retries, in seconds [default: 600]
     #[arg(long, env = "RINGFENCE_DEDUP_WINDOW_S", value_name = "S")]
     pub dedup_window_s: Option<u64>,
+    /// What to do when this node's disk cannot be trusted any more, because it is damaged or its directory is empty though
+    /// the node has served before. In either case the old data is set aside, never deleted, and the other nodes go on.
+    /// `replace`: get fresh replicas that the other nodes fill. `wait`: first wait for `ringctl node replace ID`
+    /// [default: replace]
+    #[arg(long, env = "RINGFENCE_ON_DISTRUST", value_name = "WHAT", hide_possible_values = true)]
+    pub on_distrust: Option<OnDistrust>,
+}
+
+/// What a node does by itself when it cannot trust its disk any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDistrust {
+    /// It gets fresh replicas, which the other nodes fill.
+    #[default]
+    Replace,
+    /// It waits for an operator to say so.
+    Wait,
 }
 
 impl RawConfig {
@@ -103,6 +120,7 @@ impl RawConfig {
             inflight_bytes_max: self.inflight_bytes_max.or(below.inflight_bytes_max),
             history_window_s: self.history_window_s.or(below.history_window_s),
             dedup_window_s: self.dedup_window_s.or(below.dedup_window_s),
+            on_distrust: self.on_distrust.or(below.on_distrust),
         }
     }
 }

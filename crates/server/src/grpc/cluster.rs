@@ -102,6 +102,35 @@ impl ClusterService for Cluster {
             node: gateway.node.0,
             replicas: replicas.iter().map(|shard| self.replica(shard)).collect(),
             version: VERSION.to_owned(),
+            distrust: gateway.rejoin.as_ref().and_then(|rejoin| rejoin.progress()).map(|progress| v1::Distrust {
+                reason: progress.reason,
+                waiting: progress.waiting,
+                replicas_filled: progress.filled as u32,
+                replicas: progress.replicas as u32,
+                obstacles: progress.obstacles,
+            }),
         }))
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        let gateway = &self.gateway;
+        let node = NodeId(request.into_inner().node);
+        if node != gateway.node {
+            return Err(status::not_this_node(node, gateway.node).into());
+        }
+        let Some(rejoin) = gateway.rejoin.clone().filter(|rejoin| rejoin.progress().is_some()) else {
+            let what = format!("node {} trusts its disk, so there is nothing to replace", node.0);
+            return Err(status::invalid(what).into());
+        };
+        let recorded = tokio::task::spawn_blocking(move || rejoin.consent()).await;
+        recorded
+            .map_err(|error| error.to_string())
+            .and_then(|recorded| recorded.map_err(|error| error.to_string()))
+            .map_err(|error| status::internal(&format!("the consent was not recorded: {error}")))?;
+        tracing::info!("an operator lets this node be replaced");
+        Ok(Response::new(v1::ReplaceNodeResponse {}))
     }
 }

@@ -6,7 +6,7 @@ use ringfence_proto::internal::v1 as internal;
 use ringfence_proto::internal::v1::node_service_server::NodeService;
 use ringfence_proto::v1;
 use ringfence_state_machine::{Request as Proposal, encode_reply};
-use ringfence_types::NodeId;
+use ringfence_types::{NodeId, ReplicaId, ShardId};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -16,6 +16,7 @@ use crate::deadline;
 use crate::gateway::Gateway;
 use crate::meta;
 use crate::session;
+use crate::take;
 
 /// The service.
 pub(crate) struct Node {
@@ -88,5 +89,20 @@ impl NodeService for Node {
             .map_err(|error| status::invalid(format!("not a request that this release understands: {error}")))?;
         let reply = meta::propose_here(&self.gateway, proposal, deadline).await?;
         Ok(Response::new(internal::ProposeMetaResponse { reply: encode_reply(&reply) }))
+    }
+
+    async fn take_replica(
+        &self,
+        request: Request<internal::TakeReplicaRequest>,
+    ) -> Result<Response<internal::TakeReplicaResponse>, Status> {
+        let deadline = deadline::of_unary(request.metadata());
+        let request = request.into_inner();
+        self.check_cluster(request.cluster)?;
+        let (node, fresh) = (NodeId(request.node), ReplicaId(request.replica));
+        if self.gateway.known.book.address(node).is_none() {
+            return Err(status::unknown_node(node).into());
+        }
+        let taking = take::take_here(&self.gateway, ShardId(request.shard), node, fresh, deadline).await?;
+        Ok(Response::new(take::answer(taking)))
     }
 }

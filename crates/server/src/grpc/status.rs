@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringfence_proto::v1::Error;
 use ringfence_proto::{InvalidRequestId, Reason, metadata};
-use ringfence_raft_host::{ProposeError, ReadError};
+use ringfence_raft_host::{ProposeError, ReadError, TakeError};
 use ringfence_state_machine::{ReadRefusal, Refusal, Unreadable};
 use ringfence_types::{ClusterId, KeyError, NodeId, ShardId, TagError, ValueError};
 
@@ -244,4 +244,16 @@ pub(crate) fn read(shard: ShardId, error: &ReadError) -> Error {
             Error::new(Reason::NoQuorum, error.to_string()).with(metadata::SHARD, shard.0)
         }
     }
+}
+
+/// A fresh replica that was not taken, except `NotLeader`, as above.
+pub(crate) fn take(shard: ShardId, error: &TakeError) -> Error {
+    let message = error.to_string();
+    let error = match error {
+        TakeError::NotLeader { .. } => return not_leader(shard, None),
+        TakeError::Busy => Error::new(Reason::Overloaded, message).retry_after(Duration::from_millis(100)),
+        TakeError::Outlived { .. } | TakeError::OnlyVoter(_) => Error::new(Reason::InvalidRequest, message),
+        TakeError::Stopped(_) => Error::new(Reason::NoQuorum, message),
+    };
+    error.with(metadata::SHARD, shard.0)
 }

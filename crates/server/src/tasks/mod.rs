@@ -3,6 +3,7 @@
 mod collect;
 mod refresh;
 mod register;
+mod rejoin;
 mod report;
 
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts them all; `here` is what this node says of itself. They end when `cut` is cancelled.
 pub(crate) fn start(gateway: &Arc<Gateway>, config: &Config, here: NodeInfo, cut: &CancellationToken) {
+    if let Some(rejoin) = &gateway.rejoin {
+        spawn(cut, rejoin::run(gateway.clone(), rejoin.clone(), here.clone()));
+    }
     spawn(cut, register::run(gateway.clone(), here));
     spawn(cut, refresh::run(gateway.clone()));
     spawn(cut, report::run(gateway.clone()));

@@ -22,9 +22,9 @@ pub(super) async fn run(gateway: Arc<Gateway>) {
                 gateway.known.learn_descriptors([descriptor]);
             }
         }
-        match gateway.host.shard(ShardId::META) {
+        match gateway.host.shard(ShardId::META).filter(|meta| meta.descriptor().is_ok()) {
             Some(meta) => from_own_replica(&gateway, &meta.view()),
-            None => from_a_peer(&gateway).await,
+            None => from_a_peer(&gateway).await, // none here, or a fresh one that is still empty
         }
         gateway.known.keep();
         tokio::time::sleep(INTERVAL).await;
@@ -47,16 +47,23 @@ fn learn(gateway: &Gateway, nodes: &[NodeInfo], shards: Vec<ShardDescriptor>) {
 
 /// Any node will do; the next round asks another.
 async fn from_a_peer(gateway: &Gateway) {
-    let peers: Vec<NodeInfo> =
-        gateway.known.book.nodes().into_iter().filter(|info| info.node != gateway.node).collect();
-    if peers.is_empty() {
-        return;
+    let peers = others(gateway);
+    if !peers.is_empty() {
+        from(gateway, &peers[rand::random_range(0..peers.len())]).await;
     }
-    let peer = &peers[rand::random_range(0..peers.len())];
-    let Some(described) = peers::describe(&peer.address, PROPOSE_TIMEOUT).await else { return };
+}
+
+/// Every other node, as far as is known.
+pub(super) fn others(gateway: &Gateway) -> Vec<NodeInfo> {
+    gateway.known.book.nodes().into_iter().filter(|info| info.node != gateway.node).collect()
+}
+
+/// Learns what another node knows. Tells whether it said anything.
+pub(super) async fn from(gateway: &Gateway, peer: &NodeInfo) -> bool {
+    let Some(described) = peers::describe(&peer.address, PROPOSE_TIMEOUT).await else { return false };
     if described.cluster != gateway.cluster.0 {
         tracing::warn!(peer = peer.node.0, "{} leads to another cluster", peer.address);
-        return;
+        return false;
     }
     let nodes: Vec<NodeInfo> = described
         .nodes
@@ -76,4 +83,5 @@ async fn from_a_peer(gateway: &Gateway) {
             gateway.known.learn_leader(ShardId(shard.shard), leader);
         }
     }
+    true
 }

@@ -9,6 +9,7 @@ use super::proposal_deadline;
 use crate::backoff::Backoff;
 use crate::gateway::Gateway;
 use crate::meta;
+use crate::rejoin::Way;
 
 /// Waits between tries while the meta group does not answer.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -18,19 +19,23 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(gateway: Arc<Gateway>, here: NodeInfo) {
+    if let Some(rejoin) = &gateway.rejoin {
+        rejoin.reached(Way::Filling).await; // registered by then
+    }
     loop {
         if !gateway.known.book.registered().contains(&here) {
-            register(&gateway, &here).await;
+            register(&gateway, &here, MetaCommand::RegisterNode(here.clone())).await;
         }
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-async fn register(gateway: &Gateway, here: &NodeInfo) {
+/// Proposes one of the commands that register this node, until it is accepted.
+pub(super) async fn register(gateway: &Gateway, here: &NodeInfo, command: MetaCommand) {
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_MAX);
     loop {
         let wait = backoff.next();
-        match meta::propose(gateway, MetaCommand::RegisterNode(here.clone()), proposal_deadline()).await {
+        match meta::propose(gateway, command.clone(), proposal_deadline()).await {
             Ok(Ok(_)) => {
                 tracing::info!(address = here.address, "registered");
                 gateway.known.book.learn(std::slice::from_ref(here));

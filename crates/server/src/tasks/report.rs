@@ -16,9 +16,8 @@ use crate::meta;
 const INTERVAL: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(gateway: Arc<Gateway>) {
-    // What the meta group was told. It knows what the map here began with: it was born with it, or told it to us.
-    let mut reported: BTreeMap<ShardId, Epoch> =
-        gateway.known.shards().iter().map(|descriptor| (descriptor.shard, descriptor.epoch)).collect();
+    // What the meta group was told by this task. What is known here may come from our own replicas, so that says nothing.
+    let mut reported: BTreeMap<ShardId, Epoch> = BTreeMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
         for shard in gateway.host.shards() {
