@@ -3,6 +3,7 @@
 mod all_killed_at_once;
 mod any_client_any_node;
 mod bad_starts;
+mod distrusted_node;
 mod leader_killed;
 mod minority_down;
 mod overload;

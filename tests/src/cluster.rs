@@ -167,6 +167,28 @@ impl Cluster {
         }
     }
 
+    /// Waits until a node that was distrusted is back: it says so itself, and everybody has a voter of every shard, and of the
+    /// meta group, on each of three nodes.
+    pub async fn replaced(&self, node: u64) {
+        eventually(&format!("node {node} is filled anew"), async || {
+            let status = self.status(node).await?;
+            let running = status.replicas.iter().filter(|replica| replica.problem.is_empty()).count();
+            let mut groups = 0;
+            for running in self.running() {
+                let described = self.describe(running).await?;
+                groups = described.shards.len() + 1;
+                for shard in described.shards.iter().chain(&described.meta) {
+                    let voters: Vec<u64> = shard.replicas.iter().filter(|r| r.voter).map(|r| r.node).collect();
+                    if voters.len() < 3 || !voters.contains(&node) {
+                        return None;
+                    }
+                }
+            }
+            (status.distrust.is_none() && running == groups).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until all replicas of all running nodes have applied the same and none has a problem.
     pub async fn level(&self) {
         self.level_within(0).await;
