@@ -1,6 +1,8 @@
 //! The engine on disk.
 
-use std::path::Path;
+mod record_file;
+
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -48,6 +50,7 @@ impl RocksEngine {
         tables: &'static [&'static str],
         profile: RocksProfile,
     ) -> Result<RocksEngine, StorageError> {
+        check_record_files(path, profile)?;
         let families = tables.iter().map(|name| ColumnFamilyDescriptor::new(*name, table_options(profile, name)));
         let db = DB::open_cf_descriptors(&database_options(profile), path, families).map_err(|error| {
             if error.as_ref().contains("lock") && error.kind() == ErrorKind::IOError {
@@ -70,6 +73,53 @@ impl RocksEngine {
     pub(crate) fn alive(&self) -> Weak<()> {
         Arc::downgrade(&self.open.alive)
     }
+}
+
+/// Finds damage that RocksDB would overlook.
+///
+/// The state DB may lose the end of its write-ahead log in a power loss, in any pieces, and goes back to before that. So
+/// damage there is no more than the end, if only RocksDB takes notice of it.
+fn check_record_files(path: &Path, profile: RocksProfile) -> Result<(), StorageError> {
+    for file in record_files(path)? {
+        let failed = |error: std::io::Error| StorageError::io(format!("read {}", file.display()), &error);
+        let Some(damage) = record_file::check(&file).map_err(failed)? else { continue };
+        let is_log = file.extension().is_some_and(|extension| extension == "log");
+        if profile == RocksProfile::State && is_log {
+            tracing::warn!(
+                "{} ends at byte {} ({}): the state goes back to there, and the log has the rest",
+                file.display(),
+                damage.offset,
+                damage.what
+            );
+            record_file::make_plain(&file, &damage).map_err(failed)?;
+        } else {
+            let found = format!("{} has {} at byte {}", file.display(), damage.what, damage.offset);
+            return Err(StorageError::corrupt(found));
+        }
+    }
+    Ok(())
+}
+
+/// The write-ahead logs and the MANIFEST that counts. None if there is no database yet.
+fn record_files(path: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    let failed = |error: std::io::Error| StorageError::io(format!("list {}", path.display()), &error);
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let current = std::fs::read_to_string(path.join("CURRENT")).unwrap_or_default(); // RocksDB says what is wrong with it
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(failed)?.path();
+        let is_log = file.extension().is_some_and(|extension| extension == "log");
+        let is_manifest = file.file_name().is_some_and(|name| name == current.trim_end());
+        if is_log || is_manifest {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn block_cache() -> &'static Cache {
