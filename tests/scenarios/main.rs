@@ -3,7 +3,9 @@
 mod all_killed_at_once;
 mod any_client_any_node;
 mod bad_starts;
+mod crash_in_snapshot;
 mod distrusted_node;
+mod follower_needs_snapshot;
 mod leader_killed;
 mod minority_down;
 mod overload;

@@ -1,7 +1,8 @@
 //! A few servers that form a cluster.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringfence_client::{Client, ClientConfig};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::process::{Server, free_ports};
+use crate::process::{Ended, Server, free_ports};
 
 /// How long a condition may take to come true before a test fails. Not a speed that anything depends on.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,6 +23,7 @@ pub struct Cluster {
     addresses: BTreeMap<u64, String>,
     servers: BTreeMap<u64, Server>,
     extra: Vec<String>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 impl Cluster {
@@ -32,16 +34,25 @@ impl Cluster {
 
     /// With further arguments to `ringfence start`.
     pub async fn start_with(nodes: u64, extra: &[&str]) -> Cluster {
-        let dir = tempfile::Builder::new().prefix("ringfence-test-").tempdir().expect("a temporary directory");
-        let addresses = (1..=nodes).zip(free_ports(nodes as usize));
-        let addresses = addresses.map(|(node, port)| (node, format!("127.0.0.1:{port}"))).collect();
-        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        let mut cluster = Cluster { dir, addresses, servers: BTreeMap::new(), extra };
+        Cluster::start_in(temporary_directory(), nodes, extra).await
+    }
+
+    /// In a directory where some nodes' data directories may lie already: as mount points of disks of their own, say.
+    pub async fn start_in(dir: TempDir, nodes: u64, extra: &[&str]) -> Cluster {
+        let mut cluster = Cluster::prepare(dir, nodes, extra);
         for node in 1..=nodes {
             cluster.start_node(node);
         }
         cluster.led().await;
         cluster
+    }
+
+    /// Without starting anything yet.
+    pub fn prepare(dir: TempDir, nodes: u64, extra: &[&str]) -> Cluster {
+        let addresses = (1..=nodes).zip(free_ports(nodes as usize));
+        let addresses = addresses.map(|(node, port)| (node, format!("127.0.0.1:{port}"))).collect();
+        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        Cluster { dir, addresses, servers: BTreeMap::new(), extra, environment: Vec::new() }
     }
 
     /// The arguments that a node is started with.
@@ -59,7 +70,12 @@ impl Cluster {
 
     /// Where a node keeps its data.
     pub fn data_dir(&self, node: u64) -> PathBuf {
-        self.dir.path().join(format!("node-{node}"))
+        data_dir(self.dir.path(), node)
+    }
+
+    /// Environment variables for every node that is started from now on.
+    pub fn environment(&mut self, variables: Vec<(OsString, OsString)>) {
+        self.environment = variables;
     }
 
     /// Where other files of the test may lie.
@@ -69,7 +85,8 @@ impl Cluster {
 
     /// Starts a node that is not running.
     pub fn start_node(&mut self, node: u64) {
-        let server = Server::start(&self.arguments(node), &self.path(&format!("node-{node}.log")));
+        let log = self.path(&format!("node-{node}.log"));
+        let server = Server::start_in(&self.environment, &self.arguments(node), &log);
         assert!(self.servers.insert(node, server).is_none(), "node {node} runs already");
     }
 
@@ -86,6 +103,17 @@ impl Cluster {
     /// A running node.
     pub fn server(&self, node: u64) -> &Server {
         &self.servers[&node]
+    }
+
+    /// Whether a node that was started and not killed still runs; else it has ended by itself.
+    pub fn is_running(&mut self, node: u64) -> bool {
+        self.servers.get_mut(&node).is_some_and(Server::is_running)
+    }
+
+    /// Waits until a node has ended by itself.
+    pub async fn ended(&mut self, node: u64) -> Ended {
+        eventually(&format!("node {node} has ended by itself"), async || (!self.is_running(node)).then_some(())).await;
+        self.take(node).wait()
     }
 
     /// The nodes that run.
@@ -189,6 +217,50 @@ impl Cluster {
         .await;
     }
 
+    /// Up to where each of a node's replicas has applied its log, by shard.
+    pub async fn applied(&self, node: u64) -> BTreeMap<u64, u64> {
+        eventually(&format!("node {node} says what it has applied"), async || {
+            let replicas = self.status(node).await?.replicas;
+            replicas.iter().map(|replica| Some((replica.shard.as_ref()?.shard, replica.applied_index))).collect()
+        })
+        .await
+    }
+
+    /// Whether a node leads every shard, and the meta group.
+    pub async fn leads_all(&self, node: u64) -> bool {
+        let replicas = self.status(node).await.map(|status| status.replicas).unwrap_or_default();
+        !replicas.is_empty() && replicas.iter().all(|replica| replica.role == "leader")
+    }
+
+    /// Makes a node lead every shard, the meta group too: whoever else leads hands over as it stops. Every node is running, and
+    /// level, when this returns.
+    pub async fn let_lead(&mut self, node: u64) {
+        let mut groups = self.shards().await;
+        groups.push(0);
+        for _ in 0..20 {
+            self.level_within(16).await;
+            let mut others = Vec::new();
+            for group in &groups {
+                others.push(self.leader(*group).await);
+            }
+            others.retain(|leader| *leader != node);
+            let Some(other) = others.first().copied() else { return };
+            // With the third node down too there is nobody else to hand over to.
+            let third = self.running().into_iter().find(|third| *third != node && *third != other);
+            if let Some(third) = third {
+                self.take(third).stop();
+            }
+            self.led().await;
+            self.take(other).stop();
+            self.start_node(other);
+            if let Some(third) = third {
+                self.start_node(third);
+            }
+            self.led().await;
+        }
+        panic!("node {node} did not come to lead everything");
+    }
+
     /// Waits until all replicas of all running nodes have applied the same and none has a problem.
     pub async fn level(&self) {
         self.level_within(0).await;
@@ -210,6 +282,16 @@ impl Cluster {
         })
         .await;
     }
+}
+
+/// A directory for a cluster.
+pub fn temporary_directory() -> TempDir {
+    tempfile::Builder::new().prefix("ringfence-test-").tempdir().expect("a temporary directory")
+}
+
+/// Where a node keeps its data, in a cluster's directory.
+pub fn data_dir(cluster: &Path, node: u64) -> PathBuf {
+    cluster.join(format!("node-{node}"))
 }
 
 /// Waits until a condition holds and returns what it gives.

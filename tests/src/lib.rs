@@ -5,7 +5,11 @@
 mod cluster;
 mod load;
 mod process;
+mod small_disk;
+mod sync_fault;
 
-pub use cluster::{Cluster, eventually};
+pub use cluster::{Cluster, data_dir, eventually, temporary_directory};
 pub use load::{Load, Recorded};
 pub use process::{Ended, Server, binary, free_ports};
+pub use small_disk::SmallDisk;
+pub use sync_fault::{Fault, SyncFaults};

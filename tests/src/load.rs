@@ -57,13 +57,18 @@ impl Load {
     /// Stops the writers and checks, by linearizable reads, that everything they were told is true. Returns how many writes
     /// were acknowledged.
     pub async fn stop_and_check(self) -> u64 {
+        let (client, acknowledged) = (self.client.clone(), self.acknowledged.clone());
+        self.stop().await.check(&client).await;
+        acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Stops the writers, and gives what they were told.
+    pub async fn stop(self) -> Recorded {
         self.stop.store(true, Ordering::Relaxed);
         for ended in join_all(self.writers).await {
             ended.expect("a writer does not panic");
         }
-        let recorded = std::mem::take(&mut *self.recorded.lock().expect("never poisoned"));
-        check(&self.client, &recorded).await;
-        self.acknowledged.load(Ordering::Relaxed)
+        std::mem::take(&mut *self.recorded.lock().expect("never poisoned"))
     }
 }
 
@@ -98,24 +103,26 @@ async fn write(writer: usize, client: Client, stop: &AtomicBool, acknowledged: &
     }
 }
 
-/// Every acknowledged put is there, once; no refused one is; and the counters say what was acknowledged.
-async fn check(client: &Client, recorded: &Recorded) {
-    for (key, value) in &recorded.puts {
-        let found = client.get(key).await.expect("a healthy cluster answers reads");
-        let found = found.unwrap_or_else(|| panic!("{key} was acknowledged and is gone"));
-        assert_eq!(found.value, value.as_bytes(), "{key} has another value");
-        assert_eq!(found.version, 1, "{key} was written once, but has another version");
-    }
-    for key in &recorded.refused {
-        let found = client.get(key).await.expect("a healthy cluster answers reads");
-        assert!(found.is_none(), "{key} was refused and is there");
-    }
-    for (counter, (counted, unknown)) in &recorded.additions {
-        let found = client.get(counter).await.expect("a healthy cluster answers reads");
-        let value: i64 = found.map_or(0, |kv| String::from_utf8_lossy(&kv.value).parse().expect("an integer"));
-        assert!(
-            *counted <= value && value <= counted + unknown,
-            "{counter} is {value}; {counted} additions were acknowledged and {unknown} are unknown"
-        );
+impl Recorded {
+    /// Every acknowledged put is there, once; no refused one is; and the counters say what was acknowledged.
+    pub async fn check(&self, client: &Client) {
+        for (key, value) in &self.puts {
+            let found = client.get(key).await.expect("a healthy cluster answers reads");
+            let found = found.unwrap_or_else(|| panic!("{key} was acknowledged and is gone"));
+            assert_eq!(found.value, value.as_bytes(), "{key} has another value");
+            assert_eq!(found.version, 1, "{key} was written once, but has another version");
+        }
+        for key in &self.refused {
+            let found = client.get(key).await.expect("a healthy cluster answers reads");
+            assert!(found.is_none(), "{key} was refused and is there");
+        }
+        for (counter, (counted, unknown)) in &self.additions {
+            let found = client.get(counter).await.expect("a healthy cluster answers reads");
+            let value: i64 = found.map_or(0, |kv| String::from_utf8_lossy(&kv.value).parse().expect("an integer"));
+            assert!(
+                *counted <= value && value <= counted + unknown,
+                "{counter} is {value}; {counted} additions were acknowledged and {unknown} are unknown"
+            );
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! One server process.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,16 @@ pub struct Ended {
 impl Server {
     /// Starts `ringfence` with these arguments; what it says goes to `log`, after what is there.
     pub fn start(arguments: &[impl AsRef<OsStr>], log: &Path) -> Server {
+        Server::start_in(&[], arguments, log)
+    }
+
+    /// With further environment variables.
+    pub fn start_in(environment: &[(OsString, OsString)], arguments: &[impl AsRef<OsStr>], log: &Path) -> Server {
         let file = File::options().create(true).append(true).open(log).expect("the log file can be opened");
         let errors = file.try_clone().expect("a file can be shared");
         let child = Command::new(binary("ringfence"))
             .args(arguments)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".into()))
             .stdin(Stdio::null())
             .stdout(file)
@@ -43,6 +49,11 @@ impl Server {
     pub fn kill(&mut self) {
         self.child.kill().expect("one's own child can be killed");
         self.child.wait().expect("one's own child can be waited for");
+    }
+
+    /// Whether it still runs; else it has ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("one's own child can be asked after").is_none()
     }
 
     /// Asks it to stop (SIGTERM) and waits until it has.

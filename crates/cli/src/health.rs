@@ -127,6 +127,15 @@ impl Health {
             let replicas = match answer {
                 Ok(status) => {
                     problems.extend(status.distrust.as_ref().map(|distrust| distrusted(node, distrust)));
+                    if let Some(disk) = status.disk.filter(|disk| disk.full) {
+                        problems.push(format!(
+                            "the disk of {} has {} MiB left, less than its reserve of {} MiB, so it takes no more data. Free \
+                             some space there or enlarge the volume",
+                            node.node,
+                            disk.available_bytes >> 20,
+                            disk.reserve_bytes >> 20
+                        ));
+                    }
                     status.replicas.as_slice()
                 }
                 Err(why) => {
@@ -301,6 +310,7 @@ mod tests {
             version: "1".into(),
             replicas: vec![replica],
             distrust: None,
+            disk: None,
         };
         Answer { node: info.nodes[node as usize - 1].clone(), answer: Ok(status) }
     }

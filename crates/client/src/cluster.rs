@@ -68,6 +68,8 @@ pub struct NodeStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// Set while it does not trust what it had on its disk, or has not been filled again.
     pub distrust: Option<Distrust>,
+    /// Where it keeps its data, if it says so.
+    pub disk: Option<DiskStatus>,
 }
 
 /// A node that does not trust what it had on its disk. Its old data is set aside; the others go on without it.
@@ -83,6 +85,17 @@ pub struct Distrust {
     pub replicas: u32,
     /// What stands in the way, if anything does.
     pub obstacles: Vec<String>,
+}
+
+/// How much room a node has for its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskStatus {
+    /// Bytes that are left.
+    pub available_bytes: u64,
+    /// What the node keeps in reserve.
+    pub reserve_bytes: u64,
+    /// Less than that is left: where this node leads, writes are refused.
+    pub full: bool,
 }
 
 /// A shard as one replica sees it.
@@ -278,6 +291,11 @@ impl From<&v1::StatusResponse> for NodeStatus {
                 replicas_filled: distrust.replicas_filled,
                 replicas: distrust.replicas,
                 obstacles: distrust.obstacles.clone(),
+            }),
+            disk: status.disk.map(|disk| DiskStatus {
+                available_bytes: disk.available_bytes,
+                reserve_bytes: disk.reserve_bytes,
+                full: disk.full,
             }),
         }
     }

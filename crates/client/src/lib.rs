@@ -56,7 +56,9 @@ mod routing;
 mod session;
 
 pub use client::Client;
-pub use cluster::{ClusterInfo, Distrust, NodeInfo, NodeStatus, ReplaceError, ReplicaStatus, ShardInfo, StatusError};
+pub use cluster::{
+    ClusterInfo, DiskStatus, Distrust, NodeInfo, NodeStatus, ReplaceError, ReplicaStatus, ShardInfo, StatusError,
+};
 pub use config::{ClientConfig, ConnectError};
 pub use errors::{Outcome, OutcomeUnknown, Rejected, Unavailable};
 pub use ops::{

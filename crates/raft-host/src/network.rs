@@ -241,6 +241,8 @@ impl Peer {
             .map_err(|e| network_error(format!("cannot export {}: {e}", self.link.group)))?;
         let manifest = export.manifest.clone();
         let begun = self.link.calls.fresh_id();
+        let (shard, to) = (self.link.group, self.node);
+        tracing::info!(%shard, %to, "sending a snapshot: what the log had for it is cut");
         self.call(RPCTypes::InstallSnapshot, SNAPSHOT_CHUNK_TIMEOUT, |call| Message::SnapshotBegin {
             call,
             begun,
@@ -268,7 +270,10 @@ impl Peer {
             })
             .await?;
         match end {
-            Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. } => Ok(SnapshotResponse::new(vote)),
+            Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. } => {
+                tracing::info!(%shard, %to, chunks, "sent a snapshot");
+                Ok(SnapshotResponse::new(vote))
+            }
             other => Err(unexpected(&other).into()),
         }
     }

@@ -296,6 +296,7 @@ impl SnapshotReceiver {
             last_membership: decode_membership(&received.manifest.membership)?,
         };
         let snapshot = Snapshot { meta, snapshot: SnapshotSource::Received(received) };
+        tracing::info!(shard = %self.shard, chunks, "installing a snapshot");
         let response = raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)?;
         tracing::info!(shard = %self.shard, "installed a snapshot");
         Ok(response.vote)

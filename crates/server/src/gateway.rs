@@ -35,6 +35,7 @@ use crate::grpc::status;
 use crate::known::Known;
 use crate::mint::Mint;
 use crate::rejoin::Rejoin;
+use crate::room::Room;
 use crate::scan;
 
 /// Pauses between attempts: an election takes a second, a lost hint a millisecond.
@@ -82,6 +83,7 @@ pub(crate) struct Gateway {
     pub(crate) mint: Mint,
     /// If the node has not come back yet from distrust.
     pub(crate) rejoin: Option<Arc<Rejoin>>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Gateway {
@@ -198,6 +200,9 @@ impl Gateway {
     async fn lead(&self, shard: &Shard, call: &Call, lane: Lane, deadline: Instant) -> Attempt {
         match &call.ask {
             Ask::Mutate { mutation, kind } => {
+                if let Err(error) = self.room.admit(&mutation.action) {
+                    return Attempt::Final(Err(error));
+                }
                 let command = Command::Mutate(mutation.clone());
                 let request = Request { id: call.id, seen: call.seen, command };
                 self.mutate(shard, request, lane, *kind, deadline).await

@@ -39,6 +39,7 @@ mod node;
 mod outbox;
 mod peers;
 mod rejoin;
+mod room;
 mod scan;
 mod session;
 mod take;

@@ -39,6 +39,7 @@ use crate::mint::Mint;
 use crate::newcomer;
 use crate::peers::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::rejoin::Rejoin;
+use crate::room::Room;
 use crate::tasks;
 use crate::transport::{PeerTransport, with_causes};
 
@@ -161,6 +162,7 @@ impl Node {
         let for_birth = config.clone();
         let opening = tokio::task::spawn_blocking(move || birth::open_or_found(&for_birth, lived_before));
         let born = opening.await.expect("it does not panic")?;
+        let room = Room::new(config.node, &config.data_dir, config.disk_reserve_bytes);
         let configured = birth::founders(&config.founding);
         let known = Known::load(&config.data_dir, &born.founders, &configured, born.meta, born.shards);
         let (life, dir) = (born.life, born.dir);
@@ -172,6 +174,7 @@ impl Node {
         let transport = PeerTransport::new(config.node, cluster, known.book.clone(), ending.cut.clone());
         let host_config = HostConfig {
             timing: config.timing,
+            compaction: config.compaction,
             staging_dir: Some(config.data_dir.join("staging")),
             ..HostConfig::new(config.node, rand::random())
         };
@@ -188,6 +191,7 @@ impl Node {
             admission: Admission::new(config.inflight_bytes_max),
             mint: Mint::new(),
             rejoin,
+            room: Arc::new(room),
         });
         let server = tokio::spawn(serve(gateway.clone(), listener, ending.clone()));
         let here = NodeInfo {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ringfence_proto::v1;
 use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
+use ringfence_types::ShardId;
 use ringfence_types::limits::GRPC_MESSAGE_BYTES_MAX;
 use tonic::transport::{Channel, Endpoint};
 
@@ -34,6 +35,16 @@ pub(crate) async fn connect(address: &str) -> Result<Channel, tonic::transport::
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .connect()
         .await
+}
+
+/// What the node at an address says of itself, if it says so in this time.
+pub(crate) async fn status(address: &str, within: Duration) -> Option<v1::StatusResponse> {
+    let ask = async {
+        let channel = connect(address).await.ok()?;
+        let request = v1::StatusRequest { shard: Some(ShardId::META.0) }; // its replicas are not asked for
+        Some(ClusterServiceClient::new(channel).status(request).await.ok()?.into_inner())
+    };
+    tokio::time::timeout(within, ask).await.ok()?
 }
 
 /// The cluster as the node at an address knows it, if it tells in this time.

@@ -41,7 +41,7 @@ fn cluster_status_for_scripts() {
     );
     let leaders: Vec<&Value> = status["shards"].as_array().unwrap().iter().map(|shard| &shard["leader_node"]).collect();
     assert_eq!(leaders, [&json!("1"), &json!("1"), &Value::Null]);
-    assert_eq!(status["problems"].as_array().unwrap().len(), 2, "{status}");
+    assert_eq!(status["problems"].as_array().unwrap().len(), 3, "{status}");
 }
 
 #[test]
@@ -54,6 +54,8 @@ fn cluster_status_for_people() {
         "s1     n1      1 of 1       3     8        0      100",
         "s2     none    0 of 1",
         "  r12 of s2 on n1: its log ends early",
+        "  the disk of n1 has 12 MiB left, less than its reserve of 64 MiB, so it takes no more data. Free some space there \
+         or enlarge the volume",
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line:?} is not in\n{text}");
     }

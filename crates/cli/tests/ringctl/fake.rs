@@ -399,6 +399,7 @@ impl ClusterService for Node {
             ],
             version: "0.0.0-fake".into(),
             distrust: state.distrust.clone(),
+            disk: Some(v1::Disk { available_bytes: 12 << 20, reserve_bytes: 64 << 20, low: true, full: true }),
         }))
     }
 

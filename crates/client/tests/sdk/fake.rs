@@ -443,13 +443,7 @@ impl ClusterService for Node {
             return Err(v1::Error::new(Reason::UnknownShard, format!("no shard {shard}")).into());
         }
         let (cluster, version) = (CLUSTER_ID, "fake".to_owned());
-        Ok(Response::new(v1::StatusResponse {
-            cluster,
-            node: self.node,
-            replicas: Vec::new(),
-            version,
-            distrust: None,
-        }))
+        Ok(Response::new(v1::StatusResponse { cluster, node: self.node, version, ..Default::default() }))
     }
 
     async fn replace_node(

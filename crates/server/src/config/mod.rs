@@ -15,7 +15,7 @@ mod raw;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ringfence_raft_host::Timing;
+use ringfence_raft_host::{Compaction, Timing};
 use ringfence_shard_router::plan;
 use ringfence_state_machine::Limits;
 use ringfence_types::limits::VALUE_BYTES_MAX;
@@ -34,6 +34,9 @@ pub const INFLIGHT_BYTES_MAX_DEFAULT: u32 = 256 << 20;
 
 /// Less would refuse requests of the largest size that the limits permit.
 const INFLIGHT_BYTES_MAX_MIN: u32 = 32 << 20;
+
+/// Fewer would send a follower that was a moment late the data of the whole shard.
+const LOG_KEEP_ENTRIES_MIN: u64 = 100;
 
 /// A node, ready to start.
 ///
@@ -57,6 +60,10 @@ pub struct Config {
     pub timing: Timing,
     /// Bytes of requests under way at the most.
     pub inflight_bytes_max: u32,
+    /// Bytes of the disk that are kept in reserve; `None` for what suits the disk.
+    pub disk_reserve_bytes: Option<u64>,
+    /// When logs are cut.
+    pub compaction: Compaction,
     /// How long replaced versions are kept.
     pub history_window: Duration,
     /// How long outcomes are kept for retries.
@@ -145,6 +152,8 @@ impl Config {
             founding: Founding { cluster_name, founders, shards, replication, limits: Limits { value_bytes_max } },
             timing: timing(raw.heartbeat_ms, raw.election_min_ms, raw.election_max_ms)?,
             inflight_bytes_max,
+            disk_reserve_bytes: raw.disk_reserve_bytes,
+            compaction: compaction(raw.log_keep_entries)?,
             history_window: window("history_window_s", raw.history_window_s)?,
             dedup_window: window("dedup_window_s", raw.dedup_window_s)?,
             on_distrust: raw.on_distrust.unwrap_or_default(),
@@ -205,6 +214,16 @@ fn timing(heartbeat: Option<u64>, min: Option<u64>, max: Option<u64>) -> Result<
         return Err(invalid("election_min_ms", timing.election_min.as_millis(), reason));
     }
     Ok(timing)
+}
+
+fn compaction(log_keep_entries: Option<u64>) -> Result<Compaction, ConfigError> {
+    let default = Compaction::default();
+    match log_keep_entries.unwrap_or(default.entries) {
+        entries @ LOG_KEEP_ENTRIES_MIN.. => Ok(Compaction { entries, ..default }),
+        entries => {
+            Err(invalid("log_keep_entries", entries, "the least is 100, or followers a moment late need all data"))
+        }
+    }
 }
 
 fn window(setting: &'static str, seconds: Option<u64>) -> Result<Duration, ConfigError> {

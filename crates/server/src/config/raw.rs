@@ -55,6 +55,14 @@ pub struct RawConfig {
     /// Requests under way on this node may hold so many bytes; more get OVERLOADED [default: 268435456]
     #[arg(long, env = "RINGFENCE_INFLIGHT_BYTES_MAX", value_name = "BYTES")]
     pub inflight_bytes_max: Option<u32>,
+    /// So many bytes of the disk are kept in reserve: with less left, writes get DISK_FULL; with less than twice as much,
+    /// nodes with more room are asked to lead [default: 1073741824, or a twentieth of the disk if that is less]
+    #[arg(long, env = "RINGFENCE_DISK_RESERVE_BYTES", value_name = "BYTES")]
+    pub disk_reserve_bytes: Option<u64>,
+    /// Log entries of each shard that are kept for nodes that were away. One that missed more is sent the shard's data instead
+    /// [default: 100000]
+    #[arg(long, env = "RINGFENCE_LOG_KEEP_ENTRIES", value_name = "N")]
+    pub log_keep_entries: Option<u64>,
     /// How long replaced versions are kept for reads at a revision, in seconds [default: 600]
     #[arg(long, env = "RINGFENCE_HISTORY_WINDOW_S", value_name = "S")]
     pub history_window_s: Option<u64>,
@@ -118,6 +126,8 @@ impl RawConfig {
             election_max_ms: self.election_max_ms.or(below.election_max_ms),
             value_bytes_max: self.value_bytes_max.or(below.value_bytes_max),
             inflight_bytes_max: self.inflight_bytes_max.or(below.inflight_bytes_max),
+            disk_reserve_bytes: self.disk_reserve_bytes.or(below.disk_reserve_bytes),
+            log_keep_entries: self.log_keep_entries.or(below.log_keep_entries),
             history_window_s: self.history_window_s.or(below.history_window_s),
             dedup_window_s: self.dedup_window_s.or(below.dedup_window_s),
             on_distrust: self.on_distrust.or(below.on_distrust),

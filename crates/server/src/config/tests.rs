@@ -94,6 +94,7 @@ fn what_cannot_be_is_refused_and_named() {
     assert!(refusal(|raw| raw.replication = Some(4)).contains("4 replicas need as many nodes"));
     assert!(refusal(|raw| raw.value_bytes_max = Some(2 << 20)).contains("value_bytes_max"));
     assert!(refusal(|raw| raw.inflight_bytes_max = Some(1)).contains("inflight_bytes_max"));
+    assert!(refusal(|raw| raw.log_keep_entries = Some(99)).contains("log_keep_entries"));
     assert!(refusal(|raw| raw.heartbeat_ms = Some(0)).contains("heartbeat_ms"));
     assert!(refusal(|raw| raw.election_min_ms = Some(1_000_000)).contains("election_min_ms"));
     assert!(refusal(|raw| raw.dedup_window_s = Some(1)).contains("dedup_window_s"));

@@ -109,6 +109,7 @@ impl ClusterService for Cluster {
                 replicas: progress.replicas as u32,
                 obstacles: progress.obstacles,
             }),
+            disk: Some(gateway.room.message()),
         }))
     }
 

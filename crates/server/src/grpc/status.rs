@@ -165,6 +165,16 @@ pub(crate) fn overloaded(what: &str, retry_after: Duration) -> Error {
     Error::new(Reason::Overloaded, message).retry_after(retry_after)
 }
 
+/// The disk of the shard's leader has no room for more.
+pub(crate) fn disk_full(node: NodeId, left: &str, reserve: &str) -> Error {
+    let message = format!(
+        "the disk of node {} has {left} left, less than what is kept in reserve ({reserve}), so nothing was written. Free some \
+         space there or enlarge the volume; writes go on by themselves then",
+        node.0
+    );
+    Error::new(Reason::DiskFull, message)
+}
+
 /// The node takes no new calls.
 pub(crate) fn shutting_down() -> Error {
     Error::new(Reason::ShuttingDown, "this node is stopping; ask another one")

@@ -5,6 +5,7 @@ mod refresh;
 mod register;
 mod rejoin;
 mod report;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(crate) fn start(gateway: &Arc<Gateway>, config: &Config, here: NodeInfo, cut
     spawn(cut, register::run(gateway.clone(), here));
     spawn(cut, refresh::run(gateway.clone()));
     spawn(cut, report::run(gateway.clone()));
+    spawn(cut, room::run(gateway.clone()));
     spawn(cut, collect::propose(gateway.clone(), config.history_window, config.dedup_window));
     spawn(cut, collect::delete(gateway.clone()));
 }

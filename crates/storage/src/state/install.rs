@@ -169,6 +169,7 @@ impl Install {
         }
         let marked = ReplicaRecord { installing: true, ..self.record.clone() };
         self.db.write_record(&mut batch, marked.clone(), Durability::Synced)?;
+        tracing::info!(%shard, "the old state is gone, the snapshot takes its place");
         self.db.put_in_place(marked)
     }
 
