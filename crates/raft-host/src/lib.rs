@@ -36,6 +36,7 @@ mod confirm;
 mod descriptor_cell;
 mod expiry;
 mod fair_queue;
+mod flushed;
 mod host;
 mod inbound;
 mod lease_clock;

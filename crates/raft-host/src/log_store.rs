@@ -21,6 +21,7 @@ use openraft::{OptionalSend, RaftLogReader};
 use ringfence_storage::{GroupLog, LogPosition, StorageError};
 use tokio::sync::oneshot;
 
+use crate::flushed::Flushed;
 use crate::raft::{LogId, RaftEntry, Types, Vote, decode_vote, encode_vote, from_record, log_id, position, to_record};
 
 /// Most bytes of entries in one append request: below gRPC's limit, and small enough that a heartbeat behind it on the
@@ -50,11 +51,18 @@ impl Durable {
 pub(crate) struct LogStore {
     log: GroupLog,
     durable: Durable,
+    flushed: Flushed,
 }
 
 impl LogStore {
     pub(crate) fn new(log: GroupLog, durable: Durable) -> LogStore {
-        LogStore { log, durable }
+        let flushed = Flushed::before(log.state().last.map_or(0, |last| last.index + 1));
+        LogStore { log, durable, flushed }
+    }
+
+    /// How far the log is on the disk.
+    pub(crate) fn flushed(&self) -> Flushed {
+        self.flushed.clone()
     }
 
     /// The vote that this replica has given or is about to give: whatever it tells a candidate, it is here before.
@@ -193,13 +201,25 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let records: Vec<_> = entries.into_iter().map(|entry| to_record(&entry)).collect();
-        self.log.append(records, Box::new(move |result| callback.io_completed(result.map_err(io_error))));
+        let (flushed, last) = (self.flushed.clone(), records.last().map(|record| record.position.index));
+        let done = move |result: Result<(), StorageError>| {
+            match (&result, last) {
+                (Ok(()), Some(last)) => flushed.appended(last),
+                (Ok(()), None) => {}
+                (Err(_), _) => flushed.failed(),
+            }
+            callback.io_completed(result.map_err(io_error));
+        };
+        self.log.append(records, Box::new(done));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let last = last.as_ref().map(position);
-        self.ordered(|log, done| log.truncate_after(last, done)).await
+        self.ordered(|log, done| log.truncate_after(last, done)).await?;
+        // Nothing is appended before this returns.
+        self.flushed.truncated(last.map_or(0, |last| last.index + 1));
+        Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {

@@ -13,6 +13,7 @@ use ringfence_types::{ReplicaId, ShardId};
 
 use crate::apply_pool::ApplyThread;
 use crate::descriptor_cell::DescriptorCell;
+use crate::flushed::Flushed;
 use crate::log_store::{Durable, io_error};
 use crate::raft::{
     LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types, Unreadable, decode_membership, encode_membership,
@@ -31,6 +32,7 @@ pub(crate) struct Machine {
     state: StateDb,
     thread: ApplyThread,
     durable: Durable,
+    flushed: Flushed,
     applied_bytes: AppliedBytes,
     descriptor: DescriptorCell,
 }
@@ -52,10 +54,11 @@ impl Machine {
         state: StateDb,
         thread: ApplyThread,
         durable: Durable,
+        flushed: Flushed,
         applied_bytes: AppliedBytes,
         descriptor: DescriptorCell,
     ) -> Machine {
-        Machine { shard, replica, state, thread, durable, applied_bytes, descriptor }
+        Machine { shard, replica, state, thread, durable, flushed, applied_bytes, descriptor }
     }
 
     /// The descriptor in the state is another one now.
@@ -136,6 +139,9 @@ impl RaftStateMachine<Types> for Machine {
         let mut chunks = entries.ready_chunks(APPLY_ENTRIES_MAX);
         while let Some(chunk) = chunks.next().await {
             let entries = chunk.into_iter().collect::<Result<Vec<_>, _>>()?;
+            if let Some((last, _)) = entries.last() {
+                self.flushed.reach(last.log_id.index).await?;
+            }
             let machine = self.clone();
             match self.thread.run(move || machine.apply_now(entries)).await {
                 Some(result) => result?,

@@ -75,12 +75,14 @@ impl Replica {
         // system's cache alone, so it does not count until the compactor has synced it.
         durable.raise(record.base.map_or(0, |p| p.index));
         let applied_bytes = AppliedBytes::default();
+        let log_store = LogStore::new(log, durable.clone());
         let machine = Machine::new(
             shard,
             replica,
             state.clone(),
             around.apply_pool.thread(shard),
             durable.clone(),
+            log_store.flushed(),
             applied_bytes.clone(),
             descriptor.clone(),
         );
@@ -94,7 +96,6 @@ impl Replica {
             state: state.clone(),
         };
         let config = raft_config(shard, &around.config.timing)?;
-        let log_store = LogStore::new(log, durable.clone());
         let raft = Raft::new(replica.0, config, link.clone(), log_store.clone(), machine)
             .await
             .map_err(|e| HostError::Raft { shard, reason: e.to_string() })?;

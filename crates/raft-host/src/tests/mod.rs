@@ -4,5 +4,6 @@ mod cluster;
 mod groups;
 mod replace;
 mod sessions;
+mod slow_disk;
 mod storage_suite;
 mod trust;

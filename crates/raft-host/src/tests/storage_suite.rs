@@ -10,6 +10,7 @@ use ringfence_types::{ClusterId, NodeId, ReplicaId, ShardId};
 
 use crate::apply_pool::ApplyPool;
 use crate::descriptor_cell::DescriptorCell;
+use crate::flushed::Flushed;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
 use crate::raft::Types;
@@ -29,9 +30,10 @@ fn stores(storage: &NodeStorage) -> (ApplyPool, LogStore, Machine) {
     let durable = Durable::default();
     durable.raise(u64::MAX);
     let log = LogStore::new(storage.log.group(REPLICA).unwrap(), durable.clone());
+    // It applies entries that it never put into a log.
+    let (state, flushed) = (storage.state.clone(), Flushed::before(u64::MAX));
     let (applied_bytes, descriptor) = (AppliedBytes::default(), DescriptorCell::new(Some(descriptor)));
-    let state = storage.state.clone();
-    let machine = Machine::new(SHARD, REPLICA, state, pool.thread(SHARD), durable, applied_bytes, descriptor);
+    let machine = Machine::new(SHARD, REPLICA, state, pool.thread(SHARD), durable, flushed, applied_bytes, descriptor);
     (pool, log, machine)
 }
 
