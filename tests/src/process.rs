@@ -35,8 +35,8 @@ impl Server {
         let errors = file.try_clone().expect("a file can be shared");
         let child = Command::new(binary("ringfence"))
             .args(arguments)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".into()))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(errors)
