@@ -31,14 +31,13 @@ async fn damaged_nodes_are_filled_anew_one_after_the_other_and_count_again() {
     let client = cluster.client().await;
     let load = Load::start(&client, 4);
     load.goes_on(500).await;
-    let log_cut_in_the_middle = |dir: &Path| flip(&largest(&dir.join("log"), "log"));
-    let table_cut_short = |dir: &Path| {
+    let log_cut_in_the_middle: fn(&Path) = |dir| flip(&largest(&dir.join("log"), "log"));
+    let table_cut_short: fn(&Path) = |dir| {
         let table = std::fs::File::options().write(true).open(largest(&dir.join("state"), "sst")).unwrap();
         table.set_len(table.metadata().unwrap().len() / 2).unwrap();
     };
-    let state_forgotten = |dir: &Path| std::fs::remove_file(dir.join("state").join("CURRENT")).unwrap();
-    let faults: [(u64, &dyn Fn(&Path)); 3] =
-        [(1, &log_cut_in_the_middle), (2, &table_cut_short), (3, &state_forgotten)];
+    let state_forgotten: fn(&Path) = |dir| std::fs::remove_file(dir.join("state").join("CURRENT")).unwrap();
+    let faults = [(1, log_cut_in_the_middle), (2, table_cut_short), (3, state_forgotten)];
     for (node, damage) in faults {
         // Opening writes what is in the state DB's log into tables.
         cluster.kill(node);
@@ -98,10 +97,11 @@ async fn damage_that_is_found_while_running_stops_the_node_and_it_is_filled_anew
             assert_eq!(found.expect("it was acknowledged").value, value(n));
         }
     }
-    let mut damaged = cluster.take(leader);
-    let ended = damaged.wait();
-    assert!(!ended.success && ended.log.contains("Start it again"), "{}", ended.log);
-    drop(damaged);
+    eventually("the node has stopped and says why", async || {
+        cluster.server(leader).log().contains("Start it again").then_some(())
+    })
+    .await;
+    assert!(!cluster.take(leader).wait().success);
     cluster.start_node(leader);
     cluster.replaced(leader).await;
     let other = cluster.running().into_iter().find(|node| *node != leader).unwrap();

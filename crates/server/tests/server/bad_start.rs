@@ -85,10 +85,15 @@ async fn a_damaged_founding_record_is_refused() {
     std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let error = refused(cluster.config(1)).await;
     assert!(matches!(error, StartError::Founding { .. }), "{error}");
-    std::fs::write(&file, String::from_utf8(whole.clone()).unwrap().replace("\"format\": 1", "\"format\": 2")).unwrap();
+    let format = |format: u32| {
+        let text = String::from_utf8(whole.clone()).unwrap();
+        assert!(text.contains("\"format\": 2"), "{text}");
+        std::fs::write(&file, text.replace("\"format\": 2", &format!("\"format\": {format}"))).unwrap();
+    };
+    format(3);
     let error = refused(cluster.config(1)).await;
     assert!(matches!(error, StartError::Storage(StorageError::UnknownVersion { .. })), "{error}");
-    std::fs::write(&file, whole).unwrap();
+    format(1); // an older release wrote it
     cluster.restart(1).await;
 }
 

@@ -8,7 +8,7 @@ use ringfence_state_machine::{Space, Unreadable, View};
 
 use super::db::Shared;
 use crate::StorageError;
-use crate::engine::{EngineSnapshot, Table};
+use crate::engine::{EngineSnapshot, Table, Visit};
 
 pub(super) fn table(space: Space) -> Table {
     Table(space as u8)
@@ -69,7 +69,7 @@ impl SnapshotView {
         space: Space,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StorageError> {
         self.snapshot.scan(table(space), from, to, visit).map_err(|e| self.shared.note_damage(e))
     }
