@@ -21,6 +21,7 @@ use crate::caller::Caller;
 use crate::deadline;
 use crate::gateway::{Attempt, Gateway, Task};
 use crate::grpc::status;
+use crate::room::Level;
 
 /// Answers, as they come.
 pub(crate) type Answers<'a> = BoxStream<'a, Vec<v1::Answer>>;
@@ -133,6 +134,10 @@ impl Gateway {
             }
         };
         match bundle.mutates {
+            // Some would be refused and some not, each with its own words.
+            true if self.room.level() > Level::Low => {
+                stream::select_all(bundle.calls.into_iter().map(|entered| self.go_alone(entered, caller))).boxed()
+            }
             true => self.mutate_all(shard, bundle.calls, caller, admitted),
             false => self.get_all(shard, bundle.calls, caller, admitted).into_stream().boxed(),
         }

@@ -13,7 +13,7 @@ use ringfence_types::{ClientId, Key, NodeId, ReplicaId, RequestId, Revision, Sha
 
 use crate::Lane;
 use crate::{
-    Compaction, Host, HostConfig, ProposeError, Shard, SystemClock, Timing, Transport, Undeliverable, bootstrap,
+    Compaction, Host, HostConfig, Lane, ProposeError, Shard, SystemClock, Timing, Transport, Undeliverable, bootstrap,
 };
 
 /// The only shard that holds data here.
