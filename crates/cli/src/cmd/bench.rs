@@ -58,7 +58,7 @@ pub struct Bench {
     /// How operations travel
     #[arg(long, default_value = "sdk")]
     path: PathArg,
-    /// With --path unary: gRPC channels [default: one for each 64 clients, the same number to each endpoint]
+    /// With --path unary: gRPC channels [default: one to each endpoint]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     channels: Option<u16>,
     /// How long each row is measured
