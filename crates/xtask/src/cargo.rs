@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -91,10 +91,29 @@ impl Cargo {
         if !self.has_rocksdb() {
             say::note("RocksDB is compiled the first time: 10 to 25 minutes. After that builds take a minute or two.");
         }
-        say::note(format!("target directory: {}", self.target.display()));
+        self.build_quietly(&line, args, &self.target)
+    }
+
+    /// Builds the workspace in a directory of the checkout that is a workspace of its own. Its target directory lies in
+    /// ours, so it is kept and removed with it.
+    pub(crate) fn build_apart(&self, directory: &str) -> Outcome<Built> {
+        let manifest = format!("{directory}/Cargo.toml");
+        let line = format!("cargo build --release --manifest-path {manifest}");
+        say::step(&line);
+        self.build_quietly(&line, &["--manifest-path", &manifest], &self.target.join(directory))
+    }
+
+    /// Where builds go.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    fn build_quietly(&self, line: &str, args: &[&str], target: &Path) -> Outcome<Built> {
+        say::note(format!("target directory: {}", target.display()));
         let begun = Instant::now();
         let _alive = StillAtIt::start("build");
         let mut command = self.command(&["build", "--release", "--message-format", "json-render-diagnostics"]);
+        command.arg("--target-dir").arg(target);
         let mut child = command.args(args).stdout(Stdio::piped()).spawn().context(format!("cannot run `{line}`"))?;
         let mut built = Built::default();
         for message in BufReader::new(child.stdout.take().expect("stdout is piped")).lines() {

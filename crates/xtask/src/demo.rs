@@ -4,23 +4,20 @@
 //! killed without warning. The import must go on by itself, and afterwards every record that was acknowledged must be
 //! there, with its value, written exactly once. Any claim that fails ends the demo with exit code 1.
 
-mod cluster;
 mod import;
-mod janitor;
-mod proof;
+pub(crate) mod proof;
 mod race;
 mod records;
-mod ringctl;
 
 use std::time::{Duration, Instant};
 
-use cluster::Cluster;
 use import::Import;
 use records::Records;
-use ringctl::Ringctl;
 
 use crate::cargo::Cargo;
+use crate::cluster::Cluster;
 use crate::failure::{Failure, Outcome, fail};
+use crate::ringctl::Ringctl;
 use crate::{prerequisites, say};
 
 /// What the command line asked for.
@@ -101,7 +98,7 @@ fn build() -> Outcome<Programs> {
 /// One run, in a cluster of its own.
 fn prove(programs: &Programs, records: &Records, keep: bool) -> Outcome<Report> {
     say::step("starting three nodes on loopback, each its own process and its own disk directory");
-    let mut cluster = Cluster::start(&programs.ringfence)?;
+    let mut cluster = Cluster::start(&programs.ringfence, &std::env::temp_dir())?;
     let ringctl = Ringctl::new(&programs.ringctl, &cluster.endpoints());
     cluster.wait_until_healthy(&ringctl)?;
     for (shard, leader) in ringctl.leaders()? {

@@ -49,6 +49,14 @@ impl Json {
         }
     }
 
+    /// A number, whole or not.
+    pub(crate) fn f64(&self) -> Option<f64> {
+        match self {
+            Json::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// The items of a member that is an array; none if it is not.
     pub(crate) fn list(&self, member: &str) -> &[Json] {
         match self.get(member) {
@@ -242,6 +250,7 @@ mod tests {
         let json = json.unwrap();
         let a = json.list("a");
         assert_eq!([a[0].u64(), a[1].u64(), a[2].u64(), a[3].u64()], [Some(1), None, Some(7), None]);
+        assert_eq!([a[0].f64(), a[1].f64(), a[2].f64()], [Some(1.0), Some(-2500.0), None]);
         assert_eq!(json.get("b").unwrap().get("c").unwrap().str(), Some("x\n\"é😀é"));
         assert_eq!(json.get("missing"), None);
     }

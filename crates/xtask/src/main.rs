@@ -3,14 +3,18 @@
 //! > **Invariant:** this crate depends on nothing but the standard library. It is what runs first on a fresh machine, and
 //! > must be able to say what is missing there before anything else can be built.
 
+mod bench;
 mod cargo;
 mod ci;
+mod cluster;
 #[cfg(test)]
 mod code_map;
 mod demo;
 mod failure;
+mod janitor;
 mod json;
 mod prerequisites;
+mod ringctl;
 mod say;
 mod test;
 
@@ -22,10 +26,20 @@ const USAGE: &str = "\
 cargo xtask demo [--repeat N] [--keep]   start a real three-node cluster, import real records, kill a leader in the
                                          middle, and prove that every acknowledged record is there
 cargo xtask test [FILTER]                build everything and run every test (or those whose name contains FILTER)
+cargo xtask bench [--peer etcd] [--peer-to leader|all] [--limits] [--quick] [--rounds N] [--rows FILTER,…] [--json FILE]
+                                         measure three nodes, each a process, fsync on; beside etcd, beside the limits of
+                                         this machine
 cargo xtask ci                           what .ci/run runs: test, then clippy, rustfmt and rustdoc
 
 --repeat N   run the whole proof N times, each in a fresh cluster
---keep       leave the cluster running at the end, and say how to stop it";
+--keep       leave the cluster running at the end, and say how to stop it
+--peer etcd  measure a three-node etcd 3.5 too, in turn with ours, and print the ratios
+--peer-to …  ask etcd's leader alone, which it does best (leader), or its members in turn (all)
+--limits     measure a bare echo server, a bare RocksDB loop and a bare fdatasync too, and print the distances
+--quick      one short round of every row: less than two minutes, for orientation only
+--rounds N   measure everything N times and take medians (5)
+--rows …     only rows whose name, such as put-64-sdk, contains one of these
+--json FILE  write one row per line into FILE too";
 
 /// The same number that `ringctl` uses for bad usage.
 const EXIT_USAGE: u8 = 3;
@@ -36,6 +50,10 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["demo", rest @ ..] => match demo::Options::parse(rest) {
             Ok(options) => demo::run(options),
+            Err(problem) => return bad_usage(&problem),
+        },
+        ["bench", rest @ ..] => match bench::Options::parse(rest) {
+            Ok(options) => bench::run(options),
             Err(problem) => return bad_usage(&problem),
         },
         ["test"] => test::run(None),

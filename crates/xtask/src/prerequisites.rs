@@ -1,6 +1,8 @@
 //! What a build needs beyond Rust and git, because RocksDB is C++ and its bindings are made from its headers:
 //! a C and a C++20 compiler, and libclang with its own headers. `make`, `cmake` and `protoc` are not needed.
 //!
+//! `cargo xtask bench --peer etcd` needs `protoc` too, because the crate `etcd-client` does.
+//!
 //! On Debian and Ubuntu, as root, what is missing is installed. Elsewhere we say what to type and stop: a build task should
 //! not ask for anybody's password.
 
@@ -20,20 +22,68 @@ pub(crate) fn ensure() -> Outcome {
         say::note("a C compiler, a C++20 compiler and libclang are here");
         return Ok(());
     }
-    for what in &missing {
+    install(&missing, remedy(), &["libclang-dev", "g++"])?;
+    still_missing(self::missing())
+}
+
+/// Checks for `protoc` and the `.proto` files that come with it, and installs them if it can.
+pub(crate) fn ensure_protoc() -> Outcome {
+    say::step("checking what the peer's client needs to build");
+    let missing = missing_protoc();
+    if missing.is_empty() {
+        say::note("protoc is here");
+        return Ok(());
+    }
+    let remedy = if on_path("apt-get") {
+        "sudo apt-get update && sudo apt-get install --yes protobuf-compiler libprotobuf-dev"
+    } else if on_path("dnf") {
+        "sudo dnf install --assumeyes protobuf-compiler protobuf-devel"
+    } else if on_path("brew") {
+        "brew install protobuf"
+    } else {
+        "(your package manager's names for) protoc and its .proto files, or set PROTOC and PROTOC_INCLUDE"
+    };
+    install(&missing, remedy, &["protobuf-compiler", "libprotobuf-dev"])?;
+    still_missing(missing_protoc())
+}
+
+/// Installs Debian packages where that is ours to do, or says what to type.
+fn install(missing: &[&str], remedy: &str, packages: &[&str]) -> Outcome {
+    for what in missing {
         say::note(format!("missing: {what}"));
     }
     if !on_path("apt-get") || !is_root() {
-        return fail(format!("install what is missing, then run this again:\n\n    {}\n", remedy()));
+        return fail(format!("install what is missing, then run this again:\n\n    {remedy}\n"));
     }
-    say::note("installing with apt-get: libclang-dev, g++");
+    say::note(format!("installing with apt-get: {}", packages.join(", ")));
     apt_get(&["update", "--quiet"])?;
-    apt_get(&["install", "--yes", "--quiet", "--no-install-recommends", "libclang-dev", "g++"])?;
-    let missing = self::missing();
-    if !missing.is_empty() {
-        return fail(format!("still missing after the installation: {}", missing.join("; ")));
+    apt_get(&[&["install", "--yes", "--quiet", "--no-install-recommends"], packages].concat())
+}
+
+fn still_missing(missing: Vec<&str>) -> Outcome {
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        fail(format!("still missing after the installation: {}", missing.join("; ")))
     }
-    Ok(())
+}
+
+fn missing_protoc() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    let protoc = std::env::var_os("PROTOC").map(PathBuf::from).or_else(|| find("protoc"));
+    let Some(protoc) = protoc.filter(|protoc| protoc.is_file()) else {
+        missing.push("protoc (or set PROTOC)");
+        return missing;
+    };
+    // protoc looks beside itself.
+    let beside = std::fs::canonicalize(&protoc).ok().and_then(|path| Some(path.parent()?.parent()?.join("include")));
+    let include = std::env::var_os("PROTOC_INCLUDE").map(PathBuf::from).or(beside);
+    if !include.is_some_and(|include| include.join("google/protobuf/descriptor.proto").is_file()) {
+        missing.push(
+            "the .proto files of protoc itself, such as google/protobuf/descriptor.proto (or set PROTOC_INCLUDE)",
+        );
+    }
+    missing
 }
 
 /// Runs apt-get with its output shown. It must not stop to ask anything.
@@ -56,8 +106,13 @@ pub(crate) fn is_root() -> bool {
 
 /// Whether a program can be found.
 pub(crate) fn on_path(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 fn missing() -> Vec<&'static str> {

@@ -7,12 +7,12 @@ use std::process::Child;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::cluster::{Cluster, tail};
-use super::janitor::Janitor;
 use super::records::Records;
-use super::ringctl::Ringctl;
+use crate::cluster::{Cluster, tail};
 use crate::failure::{Context, Outcome, fail};
+use crate::janitor::Janitor;
 use crate::json::Json;
+use crate::ringctl::Ringctl;
 use crate::say::{self, Progress};
 
 /// An import that acknowledges nothing for this long is stuck. A failover takes seconds.

@@ -2,8 +2,8 @@
 
 use std::process::Stdio;
 
-use super::ringctl::{EXIT_REFUSED, Ringctl};
 use crate::failure::{Context, Outcome, fail};
+use crate::ringctl::{EXIT_REFUSED, Ringctl};
 use crate::say;
 
 /// Processes do not start at the same microsecond, so one round could be luck.

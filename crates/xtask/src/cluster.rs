@@ -1,4 +1,4 @@
-//! Three real `ringfence start` processes on loopback, in a temporary directory.
+//! Three real `ringfence start` processes on loopback, in a directory that goes with them.
 
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::janitor::Janitor;
-use super::ringctl::Ringctl;
 use crate::failure::{Context, Outcome, fail};
+use crate::janitor::Janitor;
+use crate::ringctl::Ringctl;
 use crate::say;
 
 /// As many nodes as it takes for one to die without harm.
@@ -42,9 +42,9 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the nodes; [`Cluster::wait_until_healthy`] tells when they can be used.
-    pub(crate) fn start(program: &Path) -> Outcome<Cluster> {
-        let dir = temporary_directory()?;
+    /// Starts the nodes in a new directory below `parent`; [`Cluster::wait_until_healthy`] tells when they can be used.
+    pub(crate) fn start(program: &Path, parent: &Path) -> Outcome<Cluster> {
+        let dir = new_directory(parent)?;
         let janitor = Rc::new(Janitor::of(&dir)?);
         let ports = free_ports(ports_first(), NODES as usize)?;
         let nodes = (1..=NODES).zip(ports).map(|(node, port)| Node {
@@ -89,23 +89,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Fails if a server has ended, with the end of its log.
+    pub(crate) fn check_alive(&mut self) -> Outcome {
+        for node in &mut self.nodes {
+            let Some(process) = &mut node.process else { continue };
+            if let Some(status) = process.try_wait().context("asking after a server")? {
+                self.janitor.forget(process.id());
+                return fail(format!("node {} has ended ({status}). Its log ends:\n{}", node.node, tail(&node.log)));
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until every node answers, every shard has a leader, and every replica has applied what its leader had
     /// committed. Stops at once if a server has ended.
     pub(crate) fn wait_until_healthy(&mut self, ringctl: &Ringctl) -> Outcome {
         let begun = Instant::now();
         let mut progress = say::Progress::new();
         loop {
-            for node in &mut self.nodes {
-                let Some(process) = &mut node.process else { continue };
-                if let Some(status) = process.try_wait().context("asking after a server")? {
-                    self.janitor.forget(process.id());
-                    return fail(format!(
-                        "node {} has ended ({status}). Its log ends:\n{}",
-                        node.node,
-                        tail(&node.log)
-                    ));
-                }
-            }
+            self.check_alive()?;
             let problem = match ringctl.health(NODES) {
                 Ok(()) => return Ok(()),
                 Err(problem) => problem.0,
@@ -133,7 +135,12 @@ impl Cluster {
         &self.nodes.iter().find(|n| n.node == node).expect("a node of this cluster").listen
     }
 
-    /// For files of the demo; removed with the cluster.
+    /// The processes that run.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(|node| node.process.as_ref()).map(Child::id).collect()
+    }
+
+    /// For further files; removed with the cluster.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -164,10 +171,10 @@ impl Drop for Cluster {
 }
 
 /// A new directory for one cluster.
-fn temporary_directory() -> Outcome<PathBuf> {
+pub(crate) fn new_directory(parent: &Path) -> Outcome<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(1);
-    let name = format!("ringfence-demo-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
+    let name = format!("ringfence-xtask-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let dir = parent.join(name);
     fs::create_dir(&dir).context(format!("creating {}", dir.display()))?;
     Ok(dir)
 }
@@ -176,7 +183,7 @@ fn temporary_directory() -> Outcome<PathBuf> {
 ///
 /// Not those that the system hands out for port 0: it hands the same ones to outgoing connections, and while a node is dead
 /// one of those could get its port.
-fn free_ports(first: u16, count: usize) -> Outcome<Vec<u16>> {
+pub(crate) fn free_ports(first: u16, count: usize) -> Outcome<Vec<u16>> {
     let ports: Vec<u16> =
         (first..PORTS_END).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect();
     if ports.len() < count {
@@ -185,8 +192,8 @@ fn free_ports(first: u16, count: usize) -> Outcome<Vec<u16>> {
     Ok(ports)
 }
 
-/// Where to look first: demos that run side by side look in different places.
-fn ports_first() -> u16 {
+/// Where to look first: tasks that run side by side look in different places.
+pub(crate) fn ports_first() -> u16 {
     const SPREAD: u32 = 100;
     PORTS_BEGIN + (std::process::id() % SPREAD * 100) as u16
 }

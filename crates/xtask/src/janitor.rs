@@ -1,4 +1,4 @@
-//! Cleans up after the demo, whatever ends it: success, a failed claim, a panic, Ctrl-C, even SIGKILL.
+//! Cleans up after a task that starts processes, whatever ends it: success, a failed claim, a panic, Ctrl-C, even SIGKILL.
 //!
 //! The standard library cannot catch signals, so the janitor is a shell of its own that ignores them. It reads from a pipe
 //! that only we hold. However we end, the pipe closes; then it kills the processes it was told of and removes the
@@ -36,8 +36,8 @@ impl Janitor {
     /// Will remove `dir`, unless told to leave it.
     pub(crate) fn of(dir: &Path) -> Outcome<Janitor> {
         let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "demo-janitor"]).arg(dir).stdin(Stdio::piped());
-        let mut shell = command.spawn().context("cannot start a shell to clean up after the demo")?;
+        command.args(["-c", SCRIPT, "xtask-janitor"]).arg(dir).stdin(Stdio::piped());
+        let mut shell = command.spawn().context("cannot start a shell to clean up afterwards")?;
         let orders = RefCell::new(shell.stdin.take());
         Ok(Janitor { shell, orders })
     }
@@ -59,7 +59,7 @@ impl Janitor {
 
     fn order(&self, line: &str) {
         if let Some(orders) = self.orders.borrow_mut().as_mut() {
-            // A janitor that is gone cannot clean up; the demo itself goes on.
+            // A janitor that is gone cannot clean up; the task itself goes on.
             let _ = orders.write_all(line.as_bytes());
         }
     }

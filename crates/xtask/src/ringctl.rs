@@ -1,12 +1,12 @@
-//! Runs `ringctl` and reads what it prints: the demo judges the cluster only from outside, with the program that its reader
-//! will use.
+//! Runs `ringctl` and reads what it prints: tasks judge a cluster only from outside, with the program that its users
+//! have.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::proof::Found;
+use crate::demo::proof::Found;
 use crate::failure::{Context, Outcome, fail};
 use crate::json::Json;
 
