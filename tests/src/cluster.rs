@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::janitor::{self, Charge};
 use crate::process::{Ended, Server, free_ports};
 
 /// How long a condition may take to come true before a test fails. Not a speed that anything depends on.
@@ -49,6 +50,7 @@ impl Cluster {
 
     /// Without starting anything yet.
     pub fn prepare(dir: TempDir, nodes: u64, extra: &[&str]) -> Cluster {
+        janitor::watch(Charge::Directory(dir.path()));
         let addresses = (1..=nodes).zip(free_ports(nodes as usize));
         let addresses = addresses.map(|(node, port)| (node, format!("127.0.0.1:{port}"))).collect();
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
@@ -78,6 +80,13 @@ impl Cluster {
         self.environment = variables;
     }
 
+    /// Leaves data and logs where they are when this is dropped, and tells where.
+    pub fn keep(&mut self) -> &Path {
+        self.dir.disable_cleanup(true);
+        janitor::forget(Charge::Directory(self.dir.path()));
+        self.dir.path()
+    }
+
     /// Where other files of the test may lie.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -93,6 +102,12 @@ impl Cluster {
     /// Ends a node with no warning.
     pub fn kill(&mut self, node: u64) {
         self.take(node).kill();
+    }
+
+    /// Ends several nodes with no warning, at the same moment.
+    pub fn kill_together(&mut self, nodes: &[u64]) {
+        let mut servers: Vec<Server> = nodes.iter().map(|node| self.take(*node)).collect();
+        Server::kill_together(&mut servers);
     }
 
     /// Takes a running node out of the cluster's hands.
@@ -281,6 +296,13 @@ impl Cluster {
             applied.values().all(|indexes| spread(indexes) <= entries).then_some(())
         })
         .await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.servers.clear(); // kills them, before their files go
+        janitor::forget(Charge::Directory(self.dir.path())); // it goes with `dir`, or was kept
     }
 }
 

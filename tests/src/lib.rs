@@ -3,12 +3,16 @@
 //! It hides ports, directories and waiting, and nothing else: what a scenario does to a cluster stands in the scenario.
 
 mod cluster;
+pub mod crash;
+mod disk;
+mod janitor;
 mod load;
 mod process;
 mod small_disk;
 mod sync_fault;
 
 pub use cluster::{Cluster, data_dir, eventually, temporary_directory};
+pub use disk::{DISK_BYTES_MIN, Disk, DiskError};
 pub use load::{Load, Recorded};
 pub use process::{Ended, Server, binary, free_ports};
 pub use small_disk::SmallDisk;

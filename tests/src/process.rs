@@ -4,10 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::janitor::{self, Charge};
 
 /// A running server. Killed when dropped, so that no test leaves one behind.
 pub struct Server {
@@ -42,13 +44,29 @@ impl Server {
             .stderr(errors)
             .spawn()
             .expect("the server can be started");
+        janitor::watch(Charge::Process(child.id()));
         Server { child, log: log.to_owned() }
     }
 
     /// Ends it at once, with no warning (SIGKILL), and waits until the system has cleaned up after it.
     pub fn kill(&mut self) {
-        self.child.kill().expect("one's own child can be killed");
-        self.child.wait().expect("one's own child can be waited for");
+        Server::kill_together([self]);
+    }
+
+    /// Ends several at the same moment: all are killed before the first is waited for.
+    pub fn kill_together<'a>(servers: impl IntoIterator<Item = &'a mut Server>) {
+        let mut servers: Vec<&mut Server> = servers.into_iter().collect();
+        for server in &mut servers {
+            server.child.kill().expect("one's own child can be killed");
+        }
+        for server in servers {
+            server.reap();
+        }
+    }
+
+    /// Whether it still runs; else it has ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("one's own child can be asked after").is_none()
     }
 
     /// Whether it still runs; else it has ended by itself.
@@ -69,13 +87,19 @@ impl Server {
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Ended {
-        let status = self.child.wait().expect("one's own child can be waited for");
+        let status = self.reap();
         Ended { success: status.success(), log: self.log() }
     }
 
     /// What it has said so far, in all its lives.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn reap(&mut self) -> ExitStatus {
+        let status = self.child.wait().expect("one's own child can be waited for");
+        janitor::forget(Charge::Process(self.child.id())); // its number may soon be another's
+        status
     }
 
     fn signal(&self, signal: Signal) {
@@ -87,14 +111,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended already
-        let _ = self.child.wait();
+        self.reap();
     }
 }
 
-/// A binary of the workspace, from the same build as this test.
+/// A binary of the workspace, from the same build as this program: a test in `<target>/<profile>/deps`, or a binary one above.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test.parent().and_then(Path::parent).expect("tests lie in <target>/<profile>/deps");
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let mut folder = program.parent().expect("a program lies in a directory");
+    if folder.ends_with("deps") {
+        folder = folder.parent().expect("`deps` lies in <target>/<profile>");
+    }
     let binary = folder.join(name);
     assert!(
         binary.exists(),
