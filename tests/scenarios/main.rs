@@ -4,6 +4,7 @@ mod all_killed_at_once;
 mod any_client_any_node;
 mod bad_starts;
 mod crash_in_snapshot;
+mod crash_rounds;
 mod distrusted_node;
 mod follower_needs_snapshot;
 mod leader_killed;

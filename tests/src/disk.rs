@@ -96,7 +96,10 @@ impl Disk {
         for disk in disks {
             assert!(disk.powered, "{} has no power already", disk.mount.display());
             let root = File::open(&disk.mount);
-            cuts.push((root.map_err(|e| DiskError::Broken(format!("cannot open {}: {e}", disk.mount.display())))?, disk));
+            cuts.push((
+                root.map_err(|e| DiskError::Broken(format!("cannot open {}: {e}", disk.mount.display())))?,
+                disk,
+            ));
         }
         std::thread::scope(|scope| {
             let cuts = cuts.into_iter().map(|(root, disk)| {
@@ -148,16 +151,25 @@ impl Disk {
         };
         prepare().map_err(|error| not_covered(error.to_string()))?;
         Disk::cut_power([&mut disk])?;
-        if File::options().append(true).open(&synced).and_then(|mut file| {
-            file.write_all(b"x")?;
-            file.sync_all()
-        }).is_ok() {
+        if File::options()
+            .append(true)
+            .open(&synced)
+            .and_then(|mut file| {
+                file.write_all(b"x")?;
+                file.sync_all()
+            })
+            .is_ok()
+        {
             return Err(DiskError::NotCovered("a disk that was shut down still takes synced writes".into()));
         }
         disk.restore_power()?;
-        let found = fs::read(&synced).map_err(|error| DiskError::NotCovered(format!("synced bytes are gone: {error}")))?;
+        let found =
+            fs::read(&synced).map_err(|error| DiskError::NotCovered(format!("synced bytes are gone: {error}")))?;
         if found != [b's'; 5000] {
-            return Err(DiskError::NotCovered(format!("after a power loss a file of 5000 synced bytes has {}", found.len())));
+            return Err(DiskError::NotCovered(format!(
+                "after a power loss a file of 5000 synced bytes has {}",
+                found.len()
+            )));
         }
         if fs::metadata(&unsynced).is_ok_and(|unsynced| unsynced.len() > 0) {
             return Err(DiskError::NotCovered("bytes that were never synced survived a power loss".into()));
@@ -188,7 +200,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.mounted && let Err(error) = self.unmount() {
+        if self.mounted
+            && let Err(error) = self.unmount()
+        {
             eprintln!("{error}"); // the janitor tries once more
         }
         if !self.keep_image {

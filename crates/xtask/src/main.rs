@@ -9,6 +9,7 @@ mod ci;
 mod cluster;
 #[cfg(test)]
 mod code_map;
+mod crash;
 mod demo;
 mod failure;
 mod janitor;
@@ -29,6 +30,9 @@ cargo xtask test [FILTER]                build everything and run every test (or
 cargo xtask bench [--peer etcd] [--peer-to leader|all] [--limits] [--quick] [--rounds N] [--rows FILTER,…] [--json FILE]
                                          measure three nodes, each a process, fsync on; beside etcd, beside the limits of
                                          this machine
+cargo xtask crash [--kills N] [--power-losses N] [--seed S]
+                                         kill real servers and cut the power of real disks, under load, and check after
+                                         every round that nothing acknowledged was lost (see tests/README.md)
 cargo xtask ci                           what .ci/run runs: test, then clippy, rustfmt and rustdoc
 
 --repeat N   run the whole proof N times, each in a fresh cluster
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         },
         ["test"] => test::run(None),
         ["test", filter] if !filter.starts_with('-') => test::run(Some(filter)),
+        ["crash", rest @ ..] => crash::run(rest).map(|never| match never {}),
         ["ci"] => ci::run(),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

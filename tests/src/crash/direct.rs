@@ -70,17 +70,17 @@ impl Direct {
         let told = match change.clone() {
             Change::Put { key, value } => {
                 let put = PutRequest { header, key: key.into(), value: value.into(), ttl_ms: None };
-                kv.put(timed(put, within)).await.map(|told| told.into_inner()).map(|told| Done::Put {
-                    version: told.version,
-                    revision: revision(&told.header),
-                })
+                kv.put(timed(put, within))
+                    .await
+                    .map(|told| told.into_inner())
+                    .map(|told| Done::Put { version: told.version, revision: revision(&told.header) })
             }
             Change::Delete { key } => {
                 let delete = DeleteRequest { header, key: key.into() };
-                kv.delete(timed(delete, within)).await.map(|told| told.into_inner()).map(|told| Done::Deleted {
-                    existed: told.existed,
-                    revision: revision(&told.header),
-                })
+                kv.delete(timed(delete, within))
+                    .await
+                    .map(|told| told.into_inner())
+                    .map(|told| Done::Deleted { existed: told.existed, revision: revision(&told.header) })
             }
             Change::Add { key, delta, max } => {
                 let add = AddRequest { header, key: key.into(), delta, min: None, max };
@@ -104,7 +104,9 @@ impl Direct {
             }
             tokio::time::sleep(Duration::from_millis(dice.within(5..40))).await;
         }
-        Err(Stop::Broken(format!("for {RESOLVE_PATIENCE:?} no node could say what became of {id:?}, {change:?}: {last}")))
+        Err(Stop::Broken(format!(
+            "for {RESOLVE_PATIENCE:?} no node could say what became of {id:?}, {change:?}: {last}"
+        )))
     }
 
     /// Reads keys through one node, many in a message.
@@ -117,11 +119,9 @@ impl Direct {
             return Err(format!("{} answers to {} questions", answers.results.len(), keys.len()));
         }
         let read = answers.results.into_iter().map(|answer| match answer.kind {
-            Some(result::Kind::Get(get)) => Ok(get.kv.map(|kv| Held {
-                value: kv.value.to_vec(),
-                version: kv.version,
-                revision: kv.revision,
-            })),
+            Some(result::Kind::Get(get)) => {
+                Ok(get.kv.map(|kv| Held { value: kv.value.to_vec(), version: kv.version, revision: kv.revision }))
+            }
             other => Err(format!("{other:?}")),
         });
         read.collect()

@@ -71,7 +71,11 @@ impl Register {
         // A pending removal may have started the count anew.
         let least = if self.pending.iter().any(Option::is_none) { 1 } else { before + 1 };
         if version < least || version > before + pending_puts + 1 {
-            return Err(self.fault("a write counts once", format!("version {least} to {}", before + pending_puts + 1), Some(&held)));
+            return Err(self.fault(
+                "a write counts once",
+                format!("version {least} to {}", before + pending_puts + 1),
+                Some(&held),
+            ));
         }
         self.changed(revision, Some(&held))?;
         if self.pending.len() as u64 == pending_puts && version == before + pending_puts + 1 {
@@ -112,7 +116,9 @@ impl Register {
         let Some(place) = self.pending.iter().position(|pending| *pending == seen) else {
             let what = match &found {
                 Some(found) if self.refused.contains(&found.value) => "a refused write is not there",
-                Some(found) if self.held.as_ref().is_some_and(|held| held.value == found.value) => "a write counts once",
+                Some(found) if self.held.as_ref().is_some_and(|held| held.value == found.value) => {
+                    "a write counts once"
+                }
                 _ => "an acknowledged write is there",
             };
             return Err(self.fault(what, String::new(), found.as_ref()));
@@ -136,7 +142,11 @@ impl Register {
     }
 
     fn fault(&self, what: &'static str, expected: String, found: Option<&Held>) -> Fault {
-        let mut text = if expected.is_empty() { shown(self.held.as_ref()) } else { format!("{expected} after {}", shown(self.held.as_ref())) };
+        let mut text = if expected.is_empty() {
+            shown(self.held.as_ref())
+        } else {
+            format!("{expected} after {}", shown(self.held.as_ref()))
+        };
         for pending in &self.pending {
             text += &match pending {
                 Some(value) => format!(", or {} whose outcome is unknown", brief(value)),
@@ -284,7 +294,9 @@ impl Race {
 /// A key for people.
 pub(super) fn shown(held: Option<&Held>) -> String {
     match held {
-        Some(Held { value, version, revision }) => format!("{} as version {version}, at revision {revision}", brief(value)),
+        Some(Held { value, version, revision }) => {
+            format!("{} as version {version}, at revision {revision}", brief(value))
+        }
         None => "absent".to_owned(),
     }
 }
@@ -328,7 +340,11 @@ mod tests {
         assert_eq!(what(register("a").saw(held("a", 2, 11))), "a write counts once");
         let mut rewritten = register("a");
         rewritten.put("b".into(), 2, 11).unwrap();
-        assert_eq!(what(rewritten.saw(held("a", 1, 10))), "an acknowledged write is there", "a loss brings back the old");
+        assert_eq!(
+            what(rewritten.saw(held("a", 1, 10))),
+            "an acknowledged write is there",
+            "a loss brings back the old"
+        );
         let mut deleted = register("a");
         deleted.deleted(true, 11).unwrap();
         deleted.saw(None).unwrap();
@@ -385,7 +401,11 @@ mod tests {
             assert_eq!(what(counter.saw(wrong)), "an addition counts once");
         }
         assert_eq!(what(counter.clone().added(1, &told(5, 3, 12), true)), "an addition counts once");
-        assert_eq!(what(counter.clone().added(1, &told(4, 3, 11), false)), "an addition counts once", "two with one revision");
+        assert_eq!(
+            what(counter.clone().added(1, &told(4, 3, 11), false)),
+            "an addition counts once",
+            "two with one revision"
+        );
         Counter::default().saw(None).unwrap();
     }
 
@@ -405,7 +425,11 @@ mod tests {
         race.ran(vec![Attempt::Refused("a".into()), won("b", 1, 10), Attempt::Unknown("c".into())]).unwrap();
         race.saw(held("b", 1, 10)).unwrap();
         assert_eq!(what(race.saw(held("a", 2, 11))), "a refused write is not there");
-        assert_eq!(what(race.saw(held("c", 2, 11))), "an acknowledged write is there", "c's condition cannot hold any more");
+        assert_eq!(
+            what(race.saw(held("c", 2, 11))),
+            "an acknowledged write is there",
+            "c's condition cannot hold any more"
+        );
         assert_eq!(what(race.clone().ran(vec![won("d", 2, 11), won("e", 3, 12)])), "a race has one winner");
         race.ran(vec![Attempt::Unknown("f".into()), Attempt::Refused("g".into())]).unwrap();
         race.saw(held("b", 1, 10)).unwrap();

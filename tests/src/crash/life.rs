@@ -80,7 +80,9 @@ impl Trial {
             done.map_err(|stop| stop.during(&format!("round {} of cluster {}. {round}", place + 1, life.number)))?;
             ended();
         }
-        self.read_everything_everywhere().await.map_err(|stop| stop.during(&format!("the end of cluster {}", life.number)))
+        self.read_everything_everywhere()
+            .await
+            .map_err(|stop| stop.during(&format!("the end of cluster {}", life.number)))
     }
 
     async fn read_everything_everywhere(&self) -> Result<(), Stop> {
@@ -165,7 +167,10 @@ impl Trial {
             for node in 1..=NODES {
                 if !self.cluster.is_running(node) {
                     let log = self.cluster.server(node).log();
-                    return Err(Stop::Broken(format!("node {node} has ended by itself. Its log ends:\n{}", tail(&log, 8))));
+                    return Err(Stop::Broken(format!(
+                        "node {node} has ended by itself. Its log ends:\n{}",
+                        tail(&log, 8)
+                    )));
                 }
             }
             if let Some(standing) = self.standing().await {
@@ -180,7 +185,9 @@ impl Trial {
                 }
             }
             if begun.elapsed() > LED_PATIENCE {
-                return Err(Stop::Broken(format!("{LED_PATIENCE:?} after all nodes were started not every shard is led")));
+                return Err(Stop::Broken(format!(
+                    "{LED_PATIENCE:?} after all nodes were started not every shard is led"
+                )));
             }
             sleep(Duration::from_millis(15)).await;
         }
@@ -188,7 +195,11 @@ impl Trial {
 
     /// `None` while a node that should run does not answer.
     async fn standing(&self) -> Option<Standing> {
-        let asked = self.cluster.running().into_iter().map(|node| async move { Some((node, self.cluster.status(node).await?)) });
+        let asked = self
+            .cluster
+            .running()
+            .into_iter()
+            .map(|node| async move { Some((node, self.cluster.status(node).await?)) });
         let statuses = join_all(asked).await.into_iter().collect::<Option<Vec<_>>>()?;
         let mut standing = Standing { leaders: BTreeMap::new(), problems: Vec::new() };
         let mut terms: BTreeMap<u64, u64> = BTreeMap::new();

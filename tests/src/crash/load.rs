@@ -22,8 +22,8 @@ use ringfence_client::{
 };
 use ringfence_proto::v1::RequestId;
 use tokio::sync::{RwLock, RwLockWriteGuard};
-use tokio::time::timeout;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::dice::Dice;
 use super::direct::{Change, Direct, Done, Told};
@@ -102,7 +102,8 @@ impl Load {
             let client = Client::with_config(config).await.map_err(|error| Stop::Broken(error.to_string()))?;
             clients.push(client);
         }
-        let info = cluster.describe(1).await.ok_or_else(|| Stop::Broken("node 1 does not describe the cluster".into()))?;
+        let info =
+            cluster.describe(1).await.ok_or_else(|| Stop::Broken("node 1 does not describe the cluster".into()))?;
         let shared = Arc::new(Shared {
             book: Mutex::default(),
             work: RwLock::default(),
@@ -134,7 +135,9 @@ impl Load {
 
     /// Holds all tasks between two calls. Waits for the calls under way, so there must be someone to answer them.
     pub(super) async fn quiet(&self) -> Result<Quiet<'_>> {
-        let stuck = |_| Stop::Broken(format!("calls under way do not end within {QUIET_PATIENCE:?}, although the cluster is led"));
+        let stuck = |_| {
+            Stop::Broken(format!("calls under way do not end within {QUIET_PATIENCE:?}, although the cluster is led"))
+        };
         let alone = timeout(QUIET_PATIENCE, self.shared.work.write()).await.map_err(stuck)?;
         self.shared.watch.pause();
         self.check()?;
@@ -176,7 +179,8 @@ impl Quiet<'_> {
             let keys = keys.iter().skip(reader).step_by(READS_AT_ONCE);
             async move {
                 for key in keys {
-                    let unread = |error| Stop::Broken(format!("a cluster that is led does not tell what {key} holds: {error}"));
+                    let unread =
+                        |error| Stop::Broken(format!("a cluster that is led does not tell what {key} holds: {error}"));
                     let found = client.get(key).await.map_err(unread)?;
                     self.shared.saw(key, found.map(held), "read back")?;
                 }

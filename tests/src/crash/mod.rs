@@ -157,7 +157,12 @@ pub async fn run(options: &Options, interrupted: impl Future<Output = ()>) -> Re
 async fn phase(options: &Options, means: Means, rounds: u64, cancel: &watch::Sender<bool>) -> Result<String, Stop> {
     let begun = Instant::now();
     let lives = schedule::lives(options.seed, means, rounds, options.clusters);
-    println!("{rounds} rounds of {} with seed {}, {} clusters side by side", means.word(), options.seed, options.clusters);
+    println!(
+        "{rounds} rounds of {} with seed {}, {} clusters side by side",
+        means.word(),
+        options.seed,
+        options.clusters
+    );
     let tally = Arc::new(Tally::default());
     let done = Arc::new(AtomicU64::new(0));
     let (ended, mut first) = tokio::sync::mpsc::channel(options.clusters as usize);
@@ -209,7 +214,9 @@ async fn phase(options: &Options, means: Means, rounds: u64, cancel: &watch::Sen
 pub fn plan(options: &Options) -> String {
     let phases = [(Means::Kill, options.kills), (Means::PowerLoss, options.power_losses)];
     let mut plan = String::new();
-    for life in phases.iter().flat_map(|(means, rounds)| schedule::lives(options.seed, *means, *rounds, options.clusters)) {
+    for life in
+        phases.iter().flat_map(|(means, rounds)| schedule::lives(options.seed, *means, *rounds, options.clusters))
+    {
         plan += &format!("cluster {}, in place {}:\n", life.number, life.place);
         for round in &life.rounds {
             plan += &format!("  {round}\n");

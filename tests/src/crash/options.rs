@@ -64,7 +64,9 @@ mod tests {
         assert_eq!(parse("--kills 1000 --power-losses 200 --seed 7 --clusters 2 --plan"), Ok(all));
         let few = Options { kills: 6, power_losses: 0, seed: 1, clusters: 3, plan: false };
         assert_eq!(parse("--kills 6"), Ok(few));
-        for line in ["", "--kills", "--kills x", "--kills -1", "--kills 1 --clusters 0", "--kills 1 --clusters 9", "now"] {
+        for line in
+            ["", "--kills", "--kills x", "--kills -1", "--kills 1 --clusters 0", "--kills 1 --clusters 9", "now"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -144,7 +144,11 @@ impl fmt::Display for Counts {
             "writes       {} ok, {} refused, {} unknown ({} of them found out by sending the same id again)",
             self.ok, self.refused, self.unknown, self.resolved
         )?;
-        writeln!(f, "adds         sent again {} times on purpose or because the answer was lost; every counter is exact", self.adds_sent_again)?;
+        writeln!(
+            f,
+            "adds         sent again {} times on purpose or because the answer was lost; every counter is exact",
+            self.adds_sent_again
+        )?;
         writeln!(f, "read back    {} keys", self.keys_read)?;
         writeln!(f, "silence      {:.2?} at most in any shard ({})", self.silence.time, self.silence.round)?;
         writeln!(

@@ -31,6 +31,11 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// The replicas of [`SHARD`] on the nodes that run.
+    pub(super) fn shards(&self) -> Vec<Shard> {
+        self.hosts.lock().unwrap().values().filter_map(|host| host.shard(SHARD)).collect()
+    }
+
     fn send(self: &Arc<Self>, from: NodeId, to: NodeId, envelope: Bytes) -> Result<(), Undeliverable> {
         if self.cut.lock().unwrap().contains(&(from, to)) || !self.hosts.lock().unwrap().contains_key(&to) {
             return Err(Undeliverable { to, reason: "the link is cut".into() });
@@ -86,13 +91,12 @@ fn descriptor(shard: ShardId) -> ShardDescriptor {
 
 impl Cluster {
     pub(super) async fn start(compaction: Compaction) -> Cluster {
-        let mut cluster = Cluster {
-            network: Arc::default(),
-            storage: (1..=3).map(|n| (NodeId(n), NodeStorage::memory().unwrap())).collect(),
-            hosts: BTreeMap::new(),
-            compaction,
-            sequence: 0,
-        };
+        let storage = (1..=3).map(|n| (NodeId(n), NodeStorage::memory().unwrap()));
+        Cluster::start_on(storage.collect(), compaction).await
+    }
+
+    pub(super) async fn start_on(storage: BTreeMap<NodeId, NodeStorage>, compaction: Compaction) -> Cluster {
+        let mut cluster = Cluster { network: Arc::default(), storage, hosts: BTreeMap::new(), compaction, sequence: 0 };
         for n in 1..=3 {
             let limits = Limits { value_bytes_max: 1 << 20 };
             let (meta, shard) = (descriptor(ShardId::META), descriptor(SHARD));
@@ -136,6 +140,17 @@ impl Cluster {
     /// The shard at a node, which may have no replica of it.
     pub(super) fn shard_if_hosted(&self, node: NodeId) -> Option<Shard> {
         self.hosts[&node].shard(SHARD)
+    }
+
+    /// What a stopped node finds when it is started the next time.
+    pub(super) fn put_storage(&mut self, node: NodeId, storage: NodeStorage) {
+        assert!(!self.hosts.contains_key(&node), "{node} runs on the storage that it has");
+        self.storage.insert(node, storage);
+    }
+
+    /// For those who want to ask the nodes while this is borrowed.
+    pub(super) fn network(&self) -> Arc<Network> {
+        self.network.clone()
     }
 
     /// Cuts a node off, or joins it again.

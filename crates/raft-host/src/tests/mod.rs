@@ -2,6 +2,7 @@
 
 mod cluster;
 mod groups;
+mod power_loss;
 mod replace;
 mod sessions;
 mod slow_disk;
