@@ -8,7 +8,7 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 /// Orders are lines: a word and what it is about. Paths come from `tempfile`, so they hold no blanks; others are refused.
@@ -19,11 +19,11 @@ pids=' ' mounts=' ' dirs=' '
 while read -r word what; do
     case $word in
         process) pids="$pids$what " ;;
-        no-process) pids="${pids%% $what *} ${pids#* $what }" ;;
+        no-process) case $pids in *" $what "*) pids="${pids%% $what *} ${pids#* $what }" ;; esac ;;
         mount) mounts="$mounts$what " ;;
-        no-mount) mounts="${mounts%% $what *} ${mounts#* $what }" ;;
+        no-mount) case $mounts in *" $what "*) mounts="${mounts%% $what *} ${mounts#* $what }" ;; esac ;;
         directory) dirs="$dirs$what " ;;
-        no-directory) dirs="${dirs%% $what *} ${dirs#* $what }" ;;
+        no-directory) case $dirs in *" $what "*) dirs="${dirs%% $what *} ${dirs#* $what }" ;; esac ;;
     esac
 done
 for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
@@ -61,11 +61,17 @@ fn order(not: &str, charge: Charge<'_>) {
         Charge::Mount(path) => format!("{not}mount {}\n", word(path)),
         Charge::Directory(path) => format!("{not}directory {}\n", word(path)),
     };
-    static ORDERS: OnceLock<Option<Mutex<ChildStdin>>> = OnceLock::new();
-    if let Some(orders) = ORDERS.get_or_init(hire) {
-        // A janitor that is gone cannot clean up; what we do goes on, and cleans up in the ordinary way.
-        let _ = orders.lock().expect("no code panics while it holds this lock").write_all(line.as_bytes());
+    static JANITOR: OnceLock<Option<Mutex<Child>>> = OnceLock::new();
+    let hire =
+        || hire().inspect_err(|error| eprintln!("no janitor: cannot start a shell: {error}")).ok().map(Mutex::new);
+    if let Some(janitor) = JANITOR.get_or_init(hire) {
+        tell(&mut janitor.lock().expect("no code panics while it holds this lock"), &line);
     }
+}
+
+/// A janitor that is gone cannot clean up; what we do goes on, and cleans up in the ordinary way.
+fn tell(janitor: &mut Child, line: &str) {
+    let _ = janitor.stdin.as_mut().expect("its stdin is piped").write_all(line.as_bytes());
 }
 
 /// A path as the script's word splitting leaves it.
@@ -74,9 +80,50 @@ fn word(path: &Path) -> &str {
     path.expect("temporary directories have plain names; set TMPDIR to a path without blanks")
 }
 
-fn hire() -> Option<Mutex<ChildStdin>> {
-    let mut command = Command::new("sh");
-    command.args(["-c", SCRIPT, "janitor"]).stdin(Stdio::piped()).process_group(0);
-    let mut shell = command.spawn().inspect_err(|error| eprintln!("no janitor: cannot start a shell: {error}")).ok()?;
-    shell.stdin.take().map(Mutex::new) // nobody waits for the shell: it outlives us
+/// Nobody waits for the shell: it outlives us.
+fn hire() -> std::io::Result<Child> {
+    Command::new("sh").args(["-c", SCRIPT, "janitor"]).stdin(Stdio::piped()).process_group(0).spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> Child {
+        Command::new("sleep").arg("600").spawn().unwrap()
+    }
+
+    /// The point of it all: nothing is left, although nobody cleaned up by hand; and what was forgotten is not touched.
+    #[test]
+    fn what_is_watched_goes_and_what_is_forgotten_stays() {
+        let (gone, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir(gone.path().join("node-1")).unwrap();
+        let (mut watched, mut forgotten) = (sleeper(), sleeper());
+        let mut janitor = hire().unwrap();
+        for line in [
+            format!("process {}\nprocess {}\n", watched.id(), forgotten.id()),
+            format!("directory {}\ndirectory {}\n", gone.path().display(), kept.path().display()),
+            format!("no-process {}\nno-directory {}\n", forgotten.id(), kept.path().display()),
+        ] {
+            tell(&mut janitor, &line);
+        }
+        drop(janitor.stdin.take()); // as when we end
+        janitor.wait().unwrap();
+        assert!(!watched.wait().unwrap().success(), "killed");
+        assert_eq!(forgotten.try_wait().unwrap(), None, "still running");
+        assert!(!gone.path().exists() && kept.path().exists());
+        forgotten.kill().unwrap();
+        forgotten.wait().unwrap();
+    }
+
+    /// A list that grew with every order would make the janitor slower and slower, and in the end everybody wait for it.
+    #[test]
+    fn orders_that_change_nothing_cost_nothing() {
+        let mut janitor = hire().unwrap();
+        for pid in 0..5_000 {
+            tell(&mut janitor, &format!("process x{pid}\nno-process x{pid}\nno-process x{pid}\nno-mount /{pid}\n"));
+        }
+        drop(janitor.stdin.take());
+        janitor.wait().unwrap();
+    }
 }

@@ -14,6 +14,7 @@ use crate::janitor::{self, Charge};
 /// A running server. Killed when dropped, so that no test leaves one behind.
 pub struct Server {
     child: Child,
+    reaped: bool,
     log: PathBuf,
 }
 
@@ -45,7 +46,7 @@ impl Server {
             .spawn()
             .expect("the server can be started");
         janitor::watch(Charge::Process(child.id()));
-        Server { child, log: log.to_owned() }
+        Server { child, reaped: false, log: log.to_owned() }
     }
 
     /// Ends it at once, with no warning (SIGKILL), and waits until the system has cleaned up after it.
@@ -98,7 +99,9 @@ impl Server {
 
     fn reap(&mut self) -> ExitStatus {
         let status = self.child.wait().expect("one's own child can be waited for");
-        janitor::forget(Charge::Process(self.child.id())); // its number may soon be another's
+        if !std::mem::replace(&mut self.reaped, true) {
+            janitor::forget(Charge::Process(self.child.id())); // its number may soon be another's
+        }
         status
     }
 
