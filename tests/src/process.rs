@@ -70,11 +70,6 @@ impl Server {
         self.child.try_wait().expect("one's own child can be asked after").is_none()
     }
 
-    /// Whether it still runs; else it has ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("one's own child can be asked after").is_none()
-    }
-
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub fn stop(mut self) -> Ended {
         self.signal(Signal::TERM);

@@ -11,7 +11,6 @@ use ringfence_state_machine::{Action, Command, Condition, Done, Limits, Mutation
 use ringfence_storage::NodeStorage;
 use ringfence_types::{ClientId, Key, NodeId, ReplicaId, RequestId, Revision, ShardId, Value};
 
-use crate::Lane;
 use crate::{
     Compaction, Host, HostConfig, Lane, ProposeError, Shard, SystemClock, Timing, Transport, Undeliverable, bootstrap,
 };
