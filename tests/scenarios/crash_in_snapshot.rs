@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
 use ringfence_client::Client;
 use ringfence_tests::{Cluster, Load, Recorded, eventually};
 
@@ -57,10 +59,10 @@ async fn crashes_at_random_moments_of_a_snapshot() {
     let seed = std::env::var("RINGFENCE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("RINGFENCE_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = StdRng::seed_from_u64(seed);
     let moments: Vec<Moment> = (0..5)
         .map(|n| {
-            let after = Duration::from_millis(random.below(800));
+            let after = Duration::from_millis(random.random_range(0..800));
             if n % 2 == 0 { Moment::Receiver(after) } else { Moment::Sender(after) }
         })
         .collect();
@@ -210,23 +212,7 @@ fn cuts(log: &str) -> impl Iterator<Item = u64> {
 
 /// A value that cannot be compressed.
 fn value(n: u64) -> Vec<u8> {
-    let mut random = Random(n + 1);
-    (0..VALUE_BYTES / 8).flat_map(|_| random.next().to_le_bytes()).collect()
-}
-
-/// splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
+    let mut bytes = vec![0; VALUE_BYTES];
+    StdRng::seed_from_u64(n).fill_bytes(&mut bytes);
+    bytes
 }

@@ -4,7 +4,9 @@
 
 mod cluster;
 pub mod crash;
+pub mod damage;
 mod disk;
+mod distrust;
 mod janitor;
 mod load;
 mod process;

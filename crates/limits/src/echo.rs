@@ -243,4 +243,11 @@ impl ClusterService for Echo {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         nothing()
     }
+
+    async fn replace_node(
+        &self,
+        _: Request<v1::ReplaceNodeRequest>,
+    ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
+        nothing()
+    }
 }

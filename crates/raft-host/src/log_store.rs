@@ -202,6 +202,9 @@ impl RaftLogStorage<Types> for LogStore {
     {
         let records: Vec<_> = entries.into_iter().map(|entry| to_record(&entry)).collect();
         let (flushed, last) = (self.flushed.clone(), records.last().map(|record| record.position.index));
+        if let Some(last) = last {
+            flushed.asked(last);
+        }
         let done = move |result: Result<(), StorageError>| {
             match (&result, last) {
                 (Ok(()), Some(last)) => flushed.appended(last),

@@ -19,6 +19,7 @@ use crate::config::{HostConfig, Timing};
 use crate::confirm::Confirmer;
 use crate::descriptor_cell::DescriptorCell;
 use crate::expiry;
+use crate::flushed::Flushed;
 use crate::host::HostError;
 use crate::inbound::Inbound;
 use crate::log_store::{Durable, LogStore};
@@ -54,6 +55,7 @@ pub(crate) struct Replica {
     pub proposer: Proposer,
     pub reader: Reader,
     pub inbound: Inbound,
+    pub flushed: Flushed,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -76,13 +78,14 @@ impl Replica {
         durable.raise(record.base.map_or(0, |p| p.index));
         let applied_bytes = AppliedBytes::default();
         let log_store = LogStore::new(log, durable.clone());
+        let flushed = log_store.flushed();
         let machine = Machine::new(
             shard,
             replica,
             state.clone(),
             around.apply_pool.thread(shard),
             durable.clone(),
-            log_store.flushed(),
+            flushed.clone(),
             applied_bytes.clone(),
             descriptor.clone(),
         );
@@ -118,7 +121,7 @@ impl Replica {
             tokio::spawn(compaction::run(compactor)),
             tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone(), around.clock.clone())),
         ];
-        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, tasks })
+        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, flushed, tasks })
     }
 
     /// Stops Raft and the tasks. What is in the log stays there.

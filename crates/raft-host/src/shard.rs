@@ -123,6 +123,12 @@ impl Shard {
         self.replica().is_ok_and(|replica| replica.raft.is_leader())
     }
 
+    /// How long this node's disk has finished nothing of the shard's log, though there is something to write. A leader that is
+    /// kept waiting decides nothing, and should hand over.
+    pub fn disk_wait(&self) -> Duration {
+        self.replica().map_or(Duration::ZERO, |replica| replica.flushed.wait())
+    }
+
     /// The shard's descriptor, as this replica's state has it.
     pub fn descriptor(&self) -> Result<ShardDescriptor, Unreadable> {
         let state = ShardState::load(&self.view(), self.id())?;

@@ -50,6 +50,13 @@ pub(crate) fn check_trust(record: &ReplicaRecord, log: &GroupLog) -> Result<(), 
     {
         return Err(distrusted(format!("its log ends at {last}, but {applied} was applied")));
     }
+    if let Some(purged) = state.purged
+        && record.applied.is_none_or(|applied| applied < purged)
+    {
+        // It was purged because the state had it for good.
+        let applied = record.applied.map_or("nothing".into(), |applied| format!("no more than {applied}"));
+        return Err(distrusted(format!("its log begins behind {purged}, but its state has {applied}")));
+    }
     if let Some(committed) = state.committed
         && committed > last
         && committed > begins

@@ -159,5 +159,11 @@ fn write(dir: &Path, record: &Record) -> Result<(), StartError> {
         std::fs::rename(&new, &path)?;
         File::open(dir)?.sync_all()
     };
-    write().map_err(|error: std::io::Error| StartError::Founding { path: path.clone(), reason: error.to_string() })
+    write().map_err(|error: std::io::Error| {
+        let doing = format!("write {}", path.display());
+        StartError::Storage(match error.kind() {
+            std::io::ErrorKind::StorageFull => StorageError::DiskFull { doing },
+            _ => StorageError::Io { doing, reason: error.to_string() },
+        })
+    })
 }

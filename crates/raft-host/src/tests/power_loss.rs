@@ -141,7 +141,8 @@ async fn ask(network: &Network, request: &Request) -> Done {
         for shard in shards {
             // Sometimes too short for an answer, so that it is asked again although it happened.
             let patience = Duration::from_millis(if rand::random_bool(0.3) { 3 } else { 1_000 });
-            if let Ok(Ok(reply)) = tokio::time::timeout(patience, shard.propose(request.clone(), crate::Lane(1))).await {
+            if let Ok(Ok(reply)) = tokio::time::timeout(patience, shard.propose(request.clone(), crate::Lane(1))).await
+            {
                 return reply.expect("nothing here has a condition or a bound");
             }
         }

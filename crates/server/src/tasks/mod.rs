@@ -6,6 +6,7 @@ mod register;
 mod rejoin;
 mod report;
 mod room;
+mod stall;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) fn start(gateway: &Arc<Gateway>, config: &Config, here: NodeInfo, cut
     spawn(cut, refresh::run(gateway.clone()));
     spawn(cut, report::run(gateway.clone()));
     spawn(cut, room::run(gateway.clone()));
+    spawn(cut, stall::run(gateway.clone()));
     spawn(cut, collect::propose(gateway.clone(), config.history_window, config.dedup_window));
     spawn(cut, collect::delete(gateway.clone()));
 }
