@@ -48,6 +48,7 @@ impl AppliedBytes {
 }
 
 impl Machine {
+    #[expect(clippy::too_many_arguments, reason = "each is another part of the replica, named at the one call")]
     pub(crate) fn new(
         shard: ShardId,
         replica: ReplicaId,

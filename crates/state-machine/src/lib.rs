@@ -67,7 +67,7 @@ pub use keys::{shard_records, space_range};
 pub use membership::membership_changed;
 pub use memory::MemoryView;
 pub use meta::{nodes, seed_meta, shards};
-pub use read::{ReadAnswer, ReadRefusal, Versioned, get, get_many};
+pub use read::{KeyRead, ReadAnswer, ReadRefusal, Versioned, get, get_many};
 pub use reply::{Done, Refusal, Reply};
 pub use scan::{ScanPage, ScanQuery, scan};
 pub use shard_state::{ShardState, seed};

@@ -93,13 +93,12 @@ pub fn get(
     Ok(Ok(ReadAnswer { clock: state.clock, value }))
 }
 
+/// What became of reading one key of many.
+pub type KeyRead = Result<ReadAnswer<Option<Versioned>>, ReadRefusal>;
+
 /// Reads many keys as this replica has them, in one go: one answer for each, in their order. Each is right by itself; what
 /// is written meanwhile may be in some and not in others.
-pub fn get_many(
-    view: &dyn View,
-    shard: ShardId,
-    keys: &[Key],
-) -> Result<Vec<Result<ReadAnswer<Option<Versioned>>, ReadRefusal>>, Unreadable> {
+pub fn get_many(view: &dyn View, shard: ShardId, keys: &[Key]) -> Result<Vec<KeyRead>, Unreadable> {
     let state = ShardState::load_existing(view, shard)?;
     let places: Vec<Place> = keys.iter().map(Place::of).collect();
     let stored: Vec<Bytes> = places.iter().map(|place| place.current.clone()).collect();
