@@ -259,7 +259,8 @@ async fn survive(seed: u64) {
         ended.unwrap();
     }
     check(&cluster, &told).await;
-    for (writer, sum) in told.sums.lock().unwrap().iter() {
+    let sums = told.sums.lock().unwrap().clone();
+    for (writer, sum) in sums {
         let found = cluster.get(&format!("counter{writer}")).await;
         assert_eq!(found.as_deref(), Some(sum.to_string().as_bytes()), "counter{writer}, once all have answered");
     }
