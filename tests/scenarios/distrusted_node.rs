@@ -123,8 +123,11 @@ async fn a_single_node_says_that_only_a_copy_can_help() {
     let kept = std::fs::read(&current).unwrap();
     std::fs::remove_file(&current).unwrap();
     cluster.start_node(1);
-    let ended = cluster.take(1).wait();
-    assert!(!ended.success && ended.log.contains("Restore the directory from a copy"), "{}", ended.log);
+    eventually("it says what can help", async || {
+        cluster.server(1).log().contains("Restore the directory from a copy").then_some(())
+    })
+    .await;
+    assert!(!cluster.take(1).wait().success);
     assert!(!dir.join("distrusted-1").exists());
     // The copy helps.
     std::fs::write(&current, kept).unwrap();

@@ -3,9 +3,12 @@
 mod all_killed_at_once;
 mod any_client_any_node;
 mod bad_starts;
+mod crash_in_snapshot;
 mod crash_rounds;
+mod damaged_state_db;
 mod distrusted_node;
 mod failed_fsync;
+mod flipped_log;
 mod follower_needs_snapshot;
 mod full_disk;
 mod hung_disk;

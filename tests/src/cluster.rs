@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringfence_client::{Client, ClientConfig};
 use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
-use ringfence_proto::v1::{DescribeRequest, DescribeResponse, StatusRequest, StatusResponse};
+use ringfence_proto::v1::{DescribeRequest, DescribeResponse, Replica, StatusRequest, StatusResponse};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -211,7 +211,7 @@ impl Cluster {
     }
 
     /// Waits until a node that was distrusted is back: it says so itself, and everybody has a voter of every shard, and of the
-    /// meta group, on each of three nodes.
+    /// meta group, on each of three nodes. On this one it is a replica that the cluster was not founded with.
     pub async fn replaced(&self, node: u64) {
         eventually(&format!("node {node} is filled anew"), async || {
             let status = self.status(node).await?;
@@ -220,9 +220,11 @@ impl Cluster {
             for running in self.running() {
                 let described = self.describe(running).await?;
                 groups = described.shards.len() + 1;
+                let founded_with = 3 * groups as u64; // replica ids begin at 1
                 for shard in described.shards.iter().chain(&described.meta) {
-                    let voters: Vec<u64> = shard.replicas.iter().filter(|r| r.voter).map(|r| r.node).collect();
-                    if voters.len() < 3 || !voters.contains(&node) {
+                    let voters = shard.replicas.iter().filter(|replica| replica.voter).count();
+                    let is_fresh = |r: &Replica| r.node == node && r.voter && r.replica > founded_with;
+                    if voters < 3 || !shard.replicas.iter().any(is_fresh) {
                         return None;
                     }
                 }

@@ -69,6 +69,7 @@ pub const COLUMNS: &[&str] = &[
     "CONFLICTS/S",
     "ERRORS",
     "CLIENT CPU/OP",
+    "SERVER CPU/OP",
 ];
 
 impl Row {
@@ -87,6 +88,7 @@ impl Row {
             if self.workload == Workload::CasHot { format!("{:.0}", self.conflicts) } else { String::new() },
             self.errors.values().sum::<u64>().to_string(),
             self.client_us_per_op.map(time).unwrap_or_default(),
+            self.server_us_per_op.map(time).unwrap_or_default(),
         ]
     }
 

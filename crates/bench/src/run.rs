@@ -244,8 +244,8 @@ impl<P: Peer> Bench<P> {
         let seconds = plan.duration.as_secs_f64();
         let ops = recorder.counted() as f64 / seconds;
         let latencies = recorder.latencies();
-        let us = |quantile| latencies.value_at_quantile(quantile) as f64 / 1e3;
-        let per_op = |cores: f64| (ops > 0.0).then(|| cores * 1e6 / ops);
+        let us = |quantile| rounded(latencies.value_at_quantile(quantile) as f64 / 1e3, 1);
+        let per_op = |cores: f64| (ops > 0.0).then(|| rounded(cores * 1e6 / ops, 2));
         let errors = recorder.errors();
         Row {
             workload: plan.workload,
@@ -256,21 +256,27 @@ impl<P: Peer> Bench<P> {
             value_bytes: self.keys.value_bytes(),
             seconds,
             rounds: 1,
-            ops,
+            ops: rounded(ops, 1),
             p50_us: us(0.5),
             p95_us: us(0.95),
             p99_us: us(0.99),
             p999_us: us(0.999),
             max_us: us(1.0),
-            conflicts: recorder.conflicts() as f64 / seconds,
+            conflicts: rounded(recorder.conflicts() as f64 / seconds, 1),
             errors: errors.iter().map(|(kind, errors)| ((*kind).to_owned(), errors.count)).collect(),
             error_messages: errors.into_iter().map(|(kind, errors)| (kind.to_owned(), errors.first)).collect(),
-            client_cores,
-            server_cores,
+            client_cores: rounded(client_cores, 4),
+            server_cores: server_cores.map(|cores| rounded(cores, 4)),
             client_us_per_op: per_op(client_cores),
             server_us_per_op: server_cores.and_then(per_op),
         }
     }
+}
+
+/// To so many digits after the point: more than that is noise, and hard to read.
+fn rounded(figure: f64, digits: i32) -> f64 {
+    let scale = 10_f64.powi(digits);
+    (figure * scale).round() / scale
 }
 
 /// What is done with keys before and after a measurement.

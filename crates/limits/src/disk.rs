@@ -88,12 +88,12 @@ fn reached(limit: Limit, operations_each: u64, mut times: Vec<Duration>) -> Reac
     times.sort_unstable();
     let us = |share: f64| {
         let place = (times.len() as f64 * share) as usize;
-        times.get(place.min(times.len().saturating_sub(1))).map_or(0.0, |time| time.as_secs_f64() * 1e6)
+        times.get(place.min(times.len().saturating_sub(1))).map_or(0.0, |time| time.as_nanos() as f64 / 1e3)
     };
     Reached {
         limit: limit.name(),
         clients: 1,
-        ops,
+        ops: ops.round(),
         p50_us: us(0.5),
         p99_us: us(0.99),
         client_us_per_op: None,

@@ -142,8 +142,12 @@ fn open_trusted(config: &Config, life: &Life, mut claimed: ClaimedDir) -> Result
             }
             _ => claimed.open(),
         };
-        let damage = match opened {
-            Ok(dir) => match examine(&dir.storage()) {
+        let examined = opened.map(|dir| {
+            let examined = examine(&dir.storage()); // no handle of the databases may be left, or they could not be closed
+            (dir, examined)
+        });
+        let damage = match examined {
+            Ok((dir, examined)) => match examined {
                 Ok(()) => {
                     let (set_asides, _) = dir.claimed().set_asides()?;
                     if record.distrust.is_some() {

@@ -160,7 +160,7 @@ impl Gateway {
             Ok(answer) => Attempt::Final(Ok(self.answering(&shard).get(answer.clock, answer.value))),
             Err(refusal) => self.read_refused(shard.id(), refusal),
         };
-        let unreadable = |e: &Unreadable| Attempt::Final(Err(status::unreadable(shard.id(), e)));
+        let unreadable = |e: &Unreadable| Attempt::Again(status::unreadable(shard.id(), e));
         let attempts: Vec<Attempt> = match found {
             Ok(found) => found.into_iter().map(read).collect(),
             Err(error) => calls.iter().map(|_| unreadable(&error)).collect(),

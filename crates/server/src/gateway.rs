@@ -9,6 +9,7 @@
 //! | an answer, or a refusal by the shard | told | told |
 //! | not the leader, wrong shard, no majority, not sent | tried again | tried again |
 //! | sent or proposed, and no answer | `OUTCOME_UNKNOWN`, never sent twice | tried again |
+//! | this replica cannot read its own state | – | tried again: the node stops, and another takes over |
 //! | a full queue | told | told |
 //!
 //! Trying again goes on until the caller's deadline, with growing pauses. A call from another gateway is never forwarded
@@ -228,7 +229,7 @@ impl Gateway {
                 match found {
                     Ok(Ok(answer)) => Attempt::Final(Ok(self.answering(shard).get(answer.clock, answer.value))),
                     Ok(Err(refusal)) => self.read_refused(shard.id(), refusal),
-                    Err(error) => Attempt::Final(Err(status::unreadable(shard.id(), &error))),
+                    Err(error) => Attempt::Again(status::unreadable(shard.id(), &error)),
                 }
             }
             Ask::Scan(query) => {
@@ -238,6 +239,7 @@ impl Gateway {
                 match timeout_at(deadline, scan::page(self.state.clone(), self.answering(shard), query)).await {
                     Ok(Ok(Ok(page))) => Attempt::Final(Ok(Kind::Scan(page))),
                     Ok(Ok(Err(refusal))) => self.read_refused(shard.id(), refusal),
+                    Ok(Err(error)) if error.reason() == Some(Reason::NoQuorum) => Attempt::Again(error),
                     Ok(Err(error)) => Attempt::Final(Err(error)),
                     Err(_) => Attempt::Final(Err(status::read_too_late(shard.id()))),
                 }
@@ -295,7 +297,7 @@ impl Gateway {
         match state {
             Ok(Some(state)) if state.clock < at => {}
             Ok(_) => return Ok(()),
-            Err(error) => return Err(Attempt::Final(Err(status::unreadable(shard.id(), &error)))),
+            Err(error) => return Err(Attempt::Again(status::unreadable(shard.id(), &error))),
         }
         let advance = Request { id: None, seen: Revision::ZERO, command: Command::Advance(at) };
         match timeout_at(deadline, shard.propose(advance, lane)).await {

@@ -32,7 +32,7 @@ use rows::Row;
 
 use crate::cargo::Cargo;
 use crate::cluster::Cluster;
-use crate::failure::{Context, Failure, Outcome, fail};
+use crate::failure::{Context, Failure, Outcome};
 use crate::ringctl::Ringctl;
 use crate::say::Progress;
 use crate::{prerequisites, say};
@@ -162,27 +162,26 @@ pub(crate) fn run(options: Options) -> Outcome {
 
 fn build(cargo: &Cargo, options: &Options) -> Outcome<Programs> {
     prerequisites::ensure()?;
-    if options.peer {
-        prerequisites::ensure_protoc()?;
-    }
+    // What may be missing comes before what takes long.
+    let etcd = match options.peer {
+        true => {
+            prerequisites::ensure_protoc()?;
+            Some(etcd::Binary::get(&cargo.target().join("etcd"))?)
+        }
+        false => None,
+    };
     // Programs alone, unlike `demo` and `test`: with the tests come features of shared crates that only tests want, such as a tokio
     // clock that can be stopped, and every look at the clock would cost more than it does in what users build.
     let mut built = cargo.build(&["--workspace", "--bins"])?;
+    if etcd.is_some() {
+        built.executables.append(&mut cargo.build_apart("bench-peer")?.executables);
+    }
     let mut program = |name: &str| {
         let missing = || Failure(format!("the build made no `{name}`; is the checkout complete?"));
         built.executables.remove(name).ok_or_else(missing)
     };
     let (ringfence, ringctl, limits) = (program("ringfence")?, program("ringctl")?, program("ringfence-limits")?);
-    let peer = match options.peer {
-        true => {
-            let mut built = cargo.build_apart("bench-peer")?;
-            let Some(driver) = built.executables.remove("bench-etcd") else {
-                return fail("the build made no `bench-etcd`; is the checkout complete?");
-            };
-            Some((driver, etcd::Binary::get(&cargo.target().join("etcd"))?))
-        }
-        false => None,
-    };
+    let peer = etcd.map(|etcd| Ok((program("bench-etcd")?, etcd))).transpose()?;
     Ok(Programs { ringfence, ringctl, limits, peer })
 }
 

@@ -26,7 +26,7 @@ mod tally;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -39,6 +39,9 @@ use tally::Tally;
 
 /// Rounds between two lines that say how far it is.
 const SAY_EVERY: u64 = 25;
+
+/// When no round ends for so long, not even one that fails, the fault is ours. Far above all other limits.
+const STUCK_AFTER: Duration = Duration::from_secs(900);
 
 /// Why a run ended before its end, or proves nothing.
 #[derive(Clone, Debug)]
@@ -168,8 +171,9 @@ async fn phase(options: &Options, means: Means, rounds: u64, cancel: &watch::Sen
     let (ended, mut first) = tokio::sync::mpsc::channel(options.clusters as usize);
     for place in 0..options.clusters {
         let lives: Vec<Life> = lives.iter().filter(|life| life.place == place).cloned().collect();
-        let (seed, tally, done, ended) = (options.seed, tally.clone(), done.clone(), ended.clone());
+        let (seed, tally, ended) = (options.seed, tally.clone(), ended.clone());
         let (runtime, mut cancelled) = (Handle::current(), cancel.subscribe());
+        let done = done.clone();
         let say = move || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             if done.is_multiple_of(SAY_EVERY) || done == rounds {
@@ -198,10 +202,20 @@ async fn phase(options: &Options, means: Means, rounds: u64, cancel: &watch::Sen
     }
     drop(ended);
     let mut outcome = Ok(());
-    while let Some(lived) = first.recv().await {
-        if let (Err(stop), Ok(())) = (lived, &outcome) {
-            outcome = Err(stop);
-            cancel.send_replace(true); // the others stop, and clean up
+    loop {
+        let done_before = done.load(Ordering::Relaxed);
+        match tokio::time::timeout(STUCK_AFTER, first.recv()).await {
+            Ok(None) => break,
+            Ok(Some(lived)) => {
+                if let (Err(stop), Ok(())) = (lived, &outcome) {
+                    outcome = Err(stop);
+                    cancel.send_replace(true); // the others stop, and clean up
+                }
+            }
+            Err(_) if done.load(Ordering::Relaxed) == done_before => {
+                return Err(Stop::Broken(format!("no round has ended for {STUCK_AFTER:?}; this program hangs")));
+            }
+            Err(_) => {}
         }
     }
     outcome?;

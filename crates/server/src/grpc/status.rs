@@ -180,12 +180,14 @@ pub(crate) fn shutting_down() -> Error {
     Error::new(Reason::ShuttingDown, "this node is stopping; ask another one")
 }
 
-/// A replica could not read its own state. Nothing that the caller did.
+/// A replica could not read its own state. Nothing that the caller did, and no answer.
 pub(crate) fn unreadable(shard: ShardId, error: &Unreadable) -> Error {
     tracing::error!(shard = shard.0, "{error}");
-    let message =
-        format!("shard {} cannot read its own state on this node; its log says more. Ask an operator", shard.0);
-    Error::new(Reason::Internal, message).with(metadata::SHARD, shard.0)
+    let message = format!(
+        "the leader of shard {} cannot read its own state; its log says more. Ask again: another node takes over, if one can",
+        shard.0
+    );
+    Error::new(Reason::NoQuorum, message).with(metadata::SHARD, shard.0)
 }
 
 /// A fault of ours.
