@@ -310,7 +310,18 @@ impl Drop for Cluster {
 
 /// A directory for a cluster.
 pub fn temporary_directory() -> TempDir {
-    tempfile::Builder::new().prefix("ringfence-test-").tempdir().expect("a temporary directory")
+    let keep = std::env::var_os("RINGFENCE_TEST_KEEP").is_some();
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("ringfence-test-").disable_cleanup(keep).tempdir().expect("a temporary directory")
+}
+
+/// `RUST_LOG` for servers that tell where they cut their logs.
+pub const TELLS_CUTS: &str = "info,openraft=error,ringfence_raft_host::compaction=debug";
+
+/// Where a server says that it has cut the log of a shard: up to these entries.
+pub fn cuts(log: &str, shard: u64) -> impl Iterator<Item = u64> {
+    let cut = format!("cut the log shard=s{shard} upto=");
+    log.lines().filter_map(move |line| line.split_once(&cut)?.1.trim().parse().ok())
 }
 
 /// Where a node keeps its data, in a cluster's directory.

@@ -114,7 +114,7 @@ mod tests {
     fn operations_and_percentiles_follow_from_the_times() {
         let times = (1..=100).rev().map(Duration::from_millis).collect(); // 5.05 s together
         let reached = reached(Limit::Rocksdb, 64, times);
-        assert!((reached.ops - 6400.0 / 5.05).abs() < 0.1, "{reached:?}");
+        assert!((reached.ops - 6400.0 / 5.05).abs() <= 0.5, "{reached:?}");
         assert_eq!((reached.p50_us.round(), reached.p99_us.round()), (51_000.0, 100_000.0));
     }
 

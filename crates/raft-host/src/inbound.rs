@@ -12,10 +12,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::confirm::is_for;
 use crate::log_store::LogStore;
-use crate::network::Link;
+use crate::network::{Link, SNAPSHOT_INSTALL_SIGN};
 use crate::raft::{Raft, Types, log_id, position};
 use crate::snapshot::SnapshotReceiver;
-use crate::wire::{AppendResult, Header, Message};
+use crate::wire::{AppendResult, Header, Message, SnapshotResult};
 
 /// Appends of one session that may wait for Raft's core; the sender has fewer under way.
 const SESSION_QUEUE: usize = 64;
@@ -214,7 +214,21 @@ async fn receive_snapshots(
     mut inbox: mpsc::Receiver<(Origin, Message)>,
 ) {
     while let Some((from, message)) = inbox.recv().await {
-        let answer = receiver.take(&raft, message).await;
+        let installs = match message {
+            Message::SnapshotEnd { call, .. } => Some(call),
+            _ => None,
+        };
+        let mut taking = std::pin::pin!(receiver.take(&raft, message));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut taking => break answer,
+                () = tokio::time::sleep(SNAPSHOT_INSTALL_SIGN) => {
+                    if let Some(call) = installs {
+                        answer_to(&link, from, &Message::SnapshotReply { call, result: SnapshotResult::GoOn });
+                    }
+                }
+            }
+        };
         answer_to(&link, from, &answer);
     }
 }

@@ -37,6 +37,7 @@ mod descriptor_cell;
 mod expiry;
 mod fair_queue;
 mod flushed;
+mod holds;
 mod host;
 mod inbound;
 mod lease_clock;

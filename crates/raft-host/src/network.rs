@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::descriptor_cell::DescriptorCell;
+use crate::holds::Holds;
 use crate::raft::{Placement, Types, Vote, log_id, position};
 use crate::snapshot::{self, SnapshotSource};
 use crate::transport::Transport;
@@ -42,8 +43,12 @@ const SESSION_SILENCE_MAX: Duration = Duration::from_secs(2);
 /// How long the receiver of a snapshot may take for one piece.
 const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the receiver of a snapshot may take to install it.
-const SNAPSHOT_INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the receiver of a whole snapshot may say nothing. While it installs it says so every
+/// [`SNAPSHOT_INSTALL_SIGN`], however long that takes: one that has died must not be waited for.
+const SNAPSHOT_INSTALL_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// See [`SNAPSHOT_INSTALL_SILENCE_MAX`].
+pub(crate) const SNAPSHOT_INSTALL_SIGN: Duration = Duration::from_secs(1);
 
 type RpcError = RPCError<Types>;
 
@@ -57,6 +62,7 @@ pub(crate) struct Link {
     pub calls: Arc<Calls>,
     pub clock: Arc<dyn Clock>,
     pub state: StateDb,
+    pub holds: Holds,
 }
 
 impl Link {
@@ -240,6 +246,7 @@ impl Peer {
             .await
             .map_err(|e| network_error(format!("cannot export {}: {e}", self.link.group)))?;
         let manifest = export.manifest.clone();
+        let _held = self.link.holds.sending(self.to, export.applied);
         let begun = self.link.calls.fresh_id();
         let (shard, to) = (self.link.group, self.node);
         tracing::info!(%shard, %to, "sending a snapshot: what the log had for it is cut");
@@ -262,19 +269,26 @@ impl Peer {
             .await?;
             chunks += 1;
         }
-        let end = self
-            .call(RPCTypes::InstallSnapshot, SNAPSHOT_INSTALL_TIMEOUT, |call| Message::SnapshotEnd {
-                call,
-                begun,
-                chunks,
-            })
-            .await?;
-        match end {
-            Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. } => {
-                tracing::info!(%shard, %to, chunks, "sent a snapshot");
-                Ok(SnapshotResponse::new(vote))
+        let vote = self.end_snapshot(begun, chunks).await?;
+        tracing::info!(%shard, %to, chunks, "sent a snapshot");
+        Ok(SnapshotResponse::new(vote))
+    }
+
+    /// Waits until the receiver has installed what was sent, and returns its vote.
+    async fn end_snapshot(&self, begun: u64, chunks: u64) -> Result<Vote, RpcError> {
+        let mut call = self.link.calls.open_session();
+        self.link.send(self.to, self.node, &Message::SnapshotEnd { call: call.id, begun, chunks })?;
+        loop {
+            match tokio::time::timeout(SNAPSHOT_INSTALL_SILENCE_MAX, call.answers.recv()).await {
+                Ok(Some(Message::SnapshotReply { result: SnapshotResult::GoOn, .. })) => {}
+                Ok(Some(Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. })) => return Ok(vote),
+                Ok(Some(Message::Refused { reason, .. })) => {
+                    return Err(RPCError::Unreachable(Unreachable::from_string(format!("{}: {reason}", self.node))));
+                }
+                Ok(Some(other)) => return Err(unexpected(&other)),
+                Ok(None) => return Err(network_error("the call was dropped")),
+                Err(_) => return Err(self.timeout(RPCTypes::InstallSnapshot, SNAPSHOT_INSTALL_SILENCE_MAX)),
             }
-            other => Err(unexpected(&other).into()),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::confirm::Confirmer;
 use crate::descriptor_cell::DescriptorCell;
 use crate::expiry;
 use crate::flushed::Flushed;
+use crate::holds::Holds;
 use crate::host::HostError;
 use crate::inbound::Inbound;
 use crate::log_store::{Durable, LogStore};
@@ -89,6 +90,7 @@ impl Replica {
             applied_bytes.clone(),
             descriptor.clone(),
         );
+        let holds = Holds::default();
         let link = Link {
             group: shard,
             from: replica,
@@ -97,6 +99,7 @@ impl Replica {
             calls: around.calls.clone(),
             clock: around.clock.clone(),
             state: state.clone(),
+            holds: holds.clone(),
         };
         let config = raft_config(shard, &around.config.timing)?;
         let raft = Raft::new(replica.0, config, link.clone(), log_store.clone(), machine)
@@ -115,6 +118,7 @@ impl Replica {
             state: state.clone(),
             durable,
             applied_bytes,
+            holds,
             policy: around.config.compaction,
         };
         let tasks = vec![

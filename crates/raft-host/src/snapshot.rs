@@ -92,6 +92,8 @@ impl Manifest {
 /// A shard being read for sending.
 pub(crate) struct Export {
     pub(crate) manifest: Bytes,
+    /// Index of the last entry in it.
+    pub(crate) applied: u64,
     chunks: mpsc::Receiver<Result<Bytes, StorageError>>,
 }
 
@@ -111,7 +113,7 @@ pub(crate) async fn export(state: StateDb, shard: ShardId) -> Result<Export, Sto
         let opened = state.export(shard).and_then(|export| Ok((Manifest::of(&export)?, export)));
         let mut export = match opened {
             Ok((manifest, export)) => {
-                if begun.send(Ok(manifest.encode())).is_err() {
+                if begun.send(Ok((manifest.applied.index, manifest.encode()))).is_err() {
                     return;
                 }
                 export
@@ -133,8 +135,8 @@ pub(crate) async fn export(state: StateDb, shard: ShardId) -> Result<Export, Sto
             }
         }
     });
-    let manifest = wait.await.map_err(|_| StorageError::Stopped)??;
-    Ok(Export { manifest, chunks })
+    let (applied, manifest) = wait.await.map_err(|_| StorageError::Stopped)??;
+    Ok(Export { manifest, applied, chunks })
 }
 
 /// Where chunks are kept while they arrive.

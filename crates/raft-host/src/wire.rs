@@ -126,7 +126,7 @@ pub(crate) enum AppendResult {
     HigherVote(Vote),
 }
 
-/// How a piece of a snapshot went.
+/// How a piece of a snapshot went. `GoOn` after the last one: it is being installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SnapshotResult {
     GoOn,

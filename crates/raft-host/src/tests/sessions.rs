@@ -49,6 +49,7 @@ async fn peer() -> (Peer, Arc<Sent>, Arc<Calls>) {
         calls: calls.clone(),
         clock: Arc::new(SystemClock::default()),
         state: NodeStorage::memory().unwrap().state,
+        holds: Default::default(),
     };
     (link.new_client(2, &Placement(NodeId(2))).await, sent, calls)
 }
