@@ -14,6 +14,9 @@ use crate::proposer::{ProposeError, Proposed, leader_node};
 use crate::reader::ReadError;
 use crate::replica::Replica;
 
+/// A sync that takes so long is not slow any more. Longer than a disk's own hiccups, about as long as an election.
+const DISK_STALL_MAX: Duration = Duration::from_secs(3);
+
 /// How long a transfer of leadership may take before it is called failed.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -129,6 +132,12 @@ impl Shard {
         self.replica().map_or(Duration::ZERO, |replica| replica.flushed.wait())
     }
 
+    /// Whether this node's disk has finished nothing for so long that the replica decides nothing and does not hear who leads:
+    /// what it believes is not worth asking for.
+    pub fn is_stalled(&self) -> bool {
+        self.disk_wait() > DISK_STALL_MAX
+    }
+
     /// The shard's descriptor, as this replica's state has it.
     pub fn descriptor(&self) -> Result<ShardDescriptor, Unreadable> {
         let state = ShardState::load(&self.view(), self.id())?;
@@ -190,6 +199,25 @@ impl Shard {
     /// Hands leadership to the replica on a node, which must have caught up. Reads and writes pause meanwhile.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), TransferError> {
         let replica = self.replica().map_err(TransferError::Stopped)?;
+        let target = self.ask_to_lead(to).await?;
+        let moved = replica
+            .raft
+            .wait(Some(TRANSFER_TIMEOUT))
+            .metrics(|m| m.current_leader == Some(target), "leadership is transferred")
+            .await;
+        if moved.is_err() {
+            let _ = replica.raft.trigger().elect(false).await;
+            return Err(TransferError::TimedOut);
+        }
+        Ok(())
+    }
+
+    /// Asks the replica on a node to stand for election, and the others to vote before they have lost patience. Does not wait for
+    /// what comes of it: a leader whose disk hangs would not hear.
+    ///
+    /// Gives the id of the replica, as Raft knows it.
+    pub async fn ask_to_lead(&self, to: NodeId) -> Result<u64, TransferError> {
+        let replica = self.replica().map_err(TransferError::Stopped)?;
         let target = {
             let metrics = replica.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -200,7 +228,7 @@ impl Shard {
                 .find(|id| membership.get_node(id).is_some_and(|placement| placement.0 == to))
                 .ok_or(TransferError::NoReplica(to))?;
             if target == replica.replica.0 {
-                return Ok(());
+                return Ok(target);
             }
             let matched = replication.get(&target).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
             let entries = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
@@ -212,15 +240,6 @@ impl Shard {
         };
         let stopped = |e: &dyn std::fmt::Display| TransferError::Stopped(e.to_string());
         replica.raft.trigger().transfer_leader(target).await.map_err(|e| stopped(&e))?;
-        let moved = replica
-            .raft
-            .wait(Some(TRANSFER_TIMEOUT))
-            .metrics(|m| m.current_leader == Some(target), "leadership is transferred")
-            .await;
-        if moved.is_err() {
-            let _ = replica.raft.trigger().elect(false).await;
-            return Err(TransferError::TimedOut);
-        }
-        Ok(())
+        Ok(target)
     }
 }
