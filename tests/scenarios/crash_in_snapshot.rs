@@ -60,7 +60,7 @@ async fn crashes_at_random_moments_of_a_snapshot() {
     let seed: u64 = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("RINGFENCE_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let moments: Vec<Moment> = (0..5)
+    let moments: Vec<Moment> = (0..3)
         .map(|n| {
             let after = Duration::from_millis(random.random_range(0..800));
             if n % 2 == 0 { Moment::Receiver(after) } else { Moment::Sender(after) }
@@ -192,7 +192,11 @@ impl Shard {
             }
         }
         let staging = cluster.data_dir(RECEIVER).join("staging");
-        assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0, "nothing of the snapshots is left lying about");
+        // A part of one whose sender was killed is given up after a while.
+        eventually("nothing of the snapshots is left lying about", async || {
+            (std::fs::read_dir(&staging).unwrap().count() == 0).then_some(())
+        })
+        .await;
     }
 }
 

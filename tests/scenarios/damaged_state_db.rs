@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use ringfence_tests::damage::{copy, files_of, find, flip, manifest_of};
-use ringfence_tests::{Cluster, Load, eventually, temporary_directory};
+use ringfence_tests::{Cluster, Load, TELLS_CUTS, eventually, temporary_directory};
 
 /// What a bad disk does to a data directory.
 type Damage = fn(&Path);
@@ -57,8 +57,7 @@ async fn a_state_that_cannot_be_opened_is_told_and_the_node_takes_no_part() {
 async fn a_state_that_goes_back_to_before_its_log_begins_is_told() {
     let extra = ["--shards=1", "--log-keep-entries=100", "--on-distrust=wait"];
     let mut cluster = Cluster::prepare(temporary_directory(), 3, &extra);
-    let verbose = "info,openraft=error,ringfence_raft_host::compaction=debug";
-    cluster.environment(vec![("RUST_LOG".into(), verbose.into())]);
+    cluster.environment(vec![("RUST_LOG".into(), TELLS_CUTS.into())]);
     (1..=3).for_each(|node| cluster.start_node(node));
     cluster.led().await;
     let client = cluster.client().await;
@@ -82,7 +81,8 @@ async fn a_state_that_goes_back_to_before_its_log_begins_is_told() {
     flip(&wal, 1, |bytes| bytes.len() / 10);
     cluster.start_node(node);
     let reason = cluster.distrusted(node).await;
-    assert!(reason.contains("its log begins behind"), "{reason}");
+    // How much a tenth is depends on how fast the load was: the replica is there without its data, or not there at all.
+    assert!(reason.contains("its log begins behind") || reason.contains("knows no such replica"), "{reason}");
     load.goes_on(100).await;
     load.stop_and_check().await;
 }

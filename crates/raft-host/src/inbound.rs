@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures::StreamExt;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, TransferLeaderRequest};
@@ -22,6 +23,9 @@ const SESSION_QUEUE: usize = 64;
 
 /// Pieces of snapshots that may wait for the disk; the sender waits for each.
 const SNAPSHOT_QUEUE: usize = 4;
+
+/// When the sender of a snapshot has said nothing for so long, what it sent is dropped. It gives up by itself much earlier.
+const SNAPSHOT_GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 
 /// See the module. Messages of one peer come in the order that it sent them.
 pub(crate) struct Inbound {
@@ -213,7 +217,15 @@ async fn receive_snapshots(
     mut receiver: SnapshotReceiver,
     mut inbox: mpsc::Receiver<(Origin, Message)>,
 ) {
-    while let Some((from, message)) = inbox.recv().await {
+    loop {
+        let (from, message) = match tokio::time::timeout(SNAPSHOT_GIVEN_UP_AFTER, inbox.recv()).await {
+            Ok(Some(received)) => received,
+            Ok(None) => return,
+            Err(_) => {
+                receiver.give_up();
+                continue;
+            }
+        };
         let installs = match message {
             Message::SnapshotEnd { call, .. } => Some(call),
             _ => None,

@@ -41,11 +41,11 @@ const SESSION_APPENDS_MAX: usize = 32;
 const SESSION_SILENCE_MAX: Duration = Duration::from_secs(2);
 
 /// How long the receiver of a snapshot may take for one piece.
-const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(10);
+const SNAPSHOT_CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the receiver of a whole snapshot may say nothing. While it installs it says so every
 /// [`SNAPSHOT_INSTALL_SIGN`], however long that takes: one that has died must not be waited for.
-const SNAPSHOT_INSTALL_SILENCE_MAX: Duration = Duration::from_secs(10);
+const SNAPSHOT_INSTALL_SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// See [`SNAPSHOT_INSTALL_SILENCE_MAX`].
 pub(crate) const SNAPSHOT_INSTALL_SIGN: Duration = Duration::from_secs(1);

@@ -242,6 +242,11 @@ impl SnapshotReceiver {
         SnapshotReceiver { shard, replica, staging_dir, under_way: None }
     }
 
+    /// Drops what has arrived of a snapshot whose sender is gone.
+    pub(crate) fn give_up(&mut self) {
+        self.under_way = None;
+    }
+
     /// Takes one message of a transfer and says what to answer.
     pub(crate) async fn take(&mut self, raft: &Raft, message: Message) -> Message {
         match message {

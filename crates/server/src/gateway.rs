@@ -12,7 +12,7 @@
 //! | this replica cannot read its own state | – | tried again: the node stops, and another takes over |
 //! | a full queue | told | told |
 //!
-//! A replica whose disk hangs counts for nothing here, whatever it believes: others are asked.
+//! A replica that has stopped, or whose disk hangs, counts for nothing here, whatever it believes: others are asked.
 //!
 //! Trying again goes on until the caller's deadline, with growing pauses. A call from another gateway is never forwarded
 //! again and never tried again here: the first gateway knows the deadline and the map as well as we do.
@@ -174,10 +174,11 @@ impl Gateway {
     async fn attempt_once(&self, task: &Task, deadline: Instant, caller: Caller) -> Attempt {
         let call = &task.call;
         let route = self.known.route(call.position());
-        let here = self.host.shard(route.shard).filter(|shard| !shard.is_stalled());
-        if let Some(shard) = here.as_ref().filter(|shard| shard.is_leader()) {
+        let here = self.host.shard(route.shard);
+        if let Some(shard) = here.as_ref().filter(|shard| shard.is_leader() && !shard.is_stalled()) {
             return self.lead(shard, call, caller.lane(call), deadline).await;
         }
+        let here = here.filter(Shard::takes_part);
         let may_forward = caller.origin == Origin::Client && !call.no_forward;
         let leader = match &here {
             Some(shard) => shard.leader(),
