@@ -12,9 +12,9 @@
 //! Each figure is the median of the rounds. CPU is that of the three server processes, and of the client, over the
 //! measured time alone; on few cores the clients' share decides what is left for the servers.
 
-mod driver;
+pub(crate) mod driver;
 mod etcd;
-mod figures;
+pub(crate) mod figures;
 mod limits;
 mod report;
 mod rows;

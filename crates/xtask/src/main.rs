@@ -14,6 +14,7 @@ mod demo;
 mod failure;
 mod janitor;
 mod json;
+mod overload;
 mod prerequisites;
 mod ringctl;
 mod say;
@@ -30,6 +31,9 @@ cargo xtask test [FILTER]                build everything and run every test (or
 cargo xtask bench [--peer etcd] [--peer-to leader|all] [--limits] [--quick] [--rounds N] [--rows FILTER,…] [--json FILE]
                                          measure three nodes, each a process, fsync on; beside etcd, beside the limits of
                                          this machine
+cargo xtask overload [--minutes N] [--times N] [--clients N] [--json FILE]
+                                         drive three nodes with many times the clients that fill them, and judge goodput,
+                                         latency and the memory of each node
 cargo xtask crash [--kills N] [--power-losses N] [--seed S]
                                          kill real servers and cut the power of real disks, under load, and check after
                                          every round that nothing acknowledged was lost (see tests/README.md)
@@ -43,7 +47,10 @@ cargo xtask ci                           what .ci/run runs: test, then clippy, r
 --quick      one short round of every row: less than two minutes, for orientation only
 --rounds N   measure everything N times and take medians (5)
 --rows …     only rows whose name, such as put-64-sdk, contains one of these
---json FILE  write one row per line into FILE too";
+--json FILE  write the figures into FILE too: bench one row per line, overload one object
+--minutes N  how long the overload lasts (10)
+--times N    so many times the clients that fill the cluster (10)
+--clients N  so many fill it (256)";
 
 /// The same number that `ringctl` uses for bad usage.
 const EXIT_USAGE: u8 = 3;
@@ -58,6 +65,10 @@ fn main() -> ExitCode {
         },
         ["bench", rest @ ..] => match bench::Options::parse(rest) {
             Ok(options) => bench::run(options),
+            Err(problem) => return bad_usage(&problem),
+        },
+        ["overload", rest @ ..] => match overload::Options::parse(rest) {
+            Ok(options) => overload::run(options),
             Err(problem) => return bad_usage(&problem),
         },
         ["test"] => test::run(None),

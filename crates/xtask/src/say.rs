@@ -37,6 +37,44 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// A latency in microseconds, as people read it: `850 µs`, `1.23 ms`, `2.50 s`.
+pub(crate) fn latency(us: f64) -> String {
+    match us {
+        us if us < 1_000.0 => format!("{us:.0} µs"),
+        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
+        us if us < 1_000_000.0 => format!("{:.1} ms", us / 1e3),
+        us => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// Rows of cells, all equally many.
+pub(crate) type Table = Vec<Vec<String>>;
+
+/// Prints it. The first column stands left, figures stand right.
+pub(crate) fn table(table: &Table) {
+    let columns = table.first().map_or(0, Vec::len);
+    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    println!();
+    for row in table {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            })
+            .collect();
+        note(cells.join("  ").trim_end());
+    }
+}
+
+/// A table with these titles and no rows yet.
+pub(crate) fn header(titles: &[&str]) -> Table {
+    vec![titles.iter().map(|title| (*title).to_owned()).collect()]
+}
+
 /// A counter that is rewritten in place on a terminal, and printed every ten seconds where there is none.
 pub(crate) struct Progress {
     terminal: bool,

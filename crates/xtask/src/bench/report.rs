@@ -4,7 +4,7 @@ use super::figures::{Figures, ratio};
 use super::limits::Limit;
 use super::rows::{Path, Row};
 use super::{Measured, Options};
-use crate::say;
+use crate::say::{self, Table};
 
 pub(crate) fn print(measured: &[Measured], limits: &[Limit], options: &Options) {
     let rounds = if options.rounds == 1 { "one round".into() } else { format!("medians of {} rounds", options.rounds) };
@@ -12,54 +12,28 @@ pub(crate) fn print(measured: &[Measured], limits: &[Limit], options: &Options) 
     if options.quick {
         say::note("--quick: too short to decide anything by");
     }
-    print_table(&figures_table(measured));
+    say::table(&figures_table(measured));
     say::note("CPU/op: microseconds of all three servers + of the load generator");
     if measured.iter().any(|measured| !measured.peers.is_empty()) {
         say::step("ratios: Ringfence to etcd");
-        print_table(&ratio_table(measured));
+        say::table(&ratio_table(measured));
     }
     if !limits.is_empty() {
         say::step("the limits of this machine, and how far it is to them");
-        print_table(&limits_table(limits));
-        print_table(&distance_table(measured, limits));
+        say::table(&limits_table(limits));
+        say::table(&distance_table(measured, limits));
     }
-}
-
-type Table = Vec<Vec<String>>;
-
-/// The first column stands left, figures stand right.
-fn print_table(table: &Table) {
-    let columns = table.first().map_or(0, Vec::len);
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    println!();
-    for row in table {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            })
-            .collect();
-        say::note(cells.join("  ").trim_end());
-    }
-}
-
-fn header(titles: &[&str]) -> Table {
-    vec![titles.iter().map(|title| (*title).to_owned()).collect()]
 }
 
 fn figures_table(measured: &[Measured]) -> Table {
-    let mut table = header(&["row", "ops/s", "p50", "p99", "CPU/op", "errors"]);
+    let mut table = say::header(&["row", "ops/s", "p50", "p99", "CPU/op", "errors"]);
     let mut push = |name: String, figures: Option<Figures>| {
         let Some(figures) = figures else { return };
         table.push(vec![
             name,
             say::thousands(figures.ops.round() as usize),
-            time(figures.p50_us),
-            time(figures.p99_us),
+            say::latency(figures.p50_us),
+            say::latency(figures.p99_us),
             format!("{:.0} + {:.0} µs", figures.server_us_per_op, figures.client_us_per_op),
             if figures.errors > 0 { figures.errors.to_string() } else { String::new() },
         ]);
@@ -76,7 +50,7 @@ fn figures_table(measured: &[Measured]) -> Table {
 }
 
 fn ratio_table(measured: &[Measured]) -> Table {
-    let mut table = header(&["row", "ops", "p99", "p50", "server CPU/op", "client CPU/op", "goal", ""]);
+    let mut table = say::header(&["row", "ops", "p99", "p50", "server CPU/op", "client CPU/op", "goal", ""]);
     for Measured { row, ours, peers } in measured {
         let (Some(ours), Some(peer)) = (Figures::median(ours), Figures::median(peers)) else { continue };
         let of = |figure: fn(&Figures) -> f64| ratio(figure(&ours), figure(&peer));
@@ -106,7 +80,7 @@ fn ratio_table(measured: &[Measured]) -> Table {
 }
 
 fn limits_table(limits: &[Limit]) -> Table {
-    let mut table = header(&["limit", "ops/s", "p50", "p99"]);
+    let mut table = say::header(&["limit", "ops/s", "p50", "p99"]);
     for limit in limits {
         let name = if limit.name.starts_with("echo") {
             format!("{}-{}", limit.name, limit.clients)
@@ -114,14 +88,14 @@ fn limits_table(limits: &[Limit]) -> Table {
             limit.name.clone()
         };
         let ops = say::thousands(limit.ops().round() as usize);
-        table.push(vec![name, ops, time(limit.p50_us()), time(limit.p99_us())]);
+        table.push(vec![name, ops, say::latency(limit.p50_us()), say::latency(limit.p99_us())]);
     }
     table
 }
 
 /// Gets beside an echo that does nothing, puts beside a RocksDB that does nothing else.
 fn distance_table(measured: &[Measured], limits: &[Limit]) -> Table {
-    let mut table = header(&["row", "of", "limit", "p50 above it"]);
+    let mut table = say::header(&["row", "of", "limit", "p50 above it"]);
     for Measured { row, ours, .. } in measured {
         let Some(ours) = Figures::median(ours) else { continue };
         let (name, clients) = match (row.workload, row.path) {
@@ -132,18 +106,9 @@ fn distance_table(measured: &[Measured], limits: &[Limit]) -> Table {
         };
         let Some(limit) = limits.iter().find(|limit| limit.name == name && limit.clients == clients) else { continue };
         let share = ratio(ours.ops, limit.ops()).map_or_else(|| "?".into(), |share| format!("{:.1} %", share * 100.0));
-        table.push(vec![row.name(), share, name.into(), time((ours.p50_us - limit.p50_us()).max(0.0))]);
+        table.push(vec![row.name(), share, name.into(), say::latency((ours.p50_us - limit.p50_us()).max(0.0))]);
     }
     table
-}
-
-fn time(us: f64) -> String {
-    match us {
-        us if us < 1_000.0 => format!("{us:.0} µs"),
-        us if us < 10_000.0 => format!("{:.2} ms", us / 1e3),
-        us if us < 1_000_000.0 => format!("{:.1} ms", us / 1e3),
-        us => format!("{:.2} s", us / 1e6),
-    }
 }
 
 #[cfg(test)]
