@@ -18,6 +18,7 @@ mod overload;
 mod paused_leader;
 mod retried_add;
 mod rolling_restart;
+mod slow_follower;
 mod torn_log_tail;
 mod unknown_on_disk_version;
 mod wiped_node;

@@ -76,6 +76,11 @@ impl Server {
         self.wait()
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Stops the process in mid-step (SIGSTOP), or lets it go on (SIGCONT).
     pub fn pause(&self, paused: bool) {
         self.signal(if paused { Signal::STOP } else { Signal::CONT });
