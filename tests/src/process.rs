@@ -86,6 +86,27 @@ impl Server {
         self.signal(if paused { Signal::STOP } else { Signal::CONT });
     }
 
+    /// Stops the process in mid-step, and returns when no thread of it runs. One that is in the middle of a sync may be there
+    /// still, and does not come back from it; with `syncs_end` it has ended, too, and its thread stands right behind it.
+    pub fn freeze(&self, syncs_end: bool) {
+        self.pause(true);
+        while !self
+            .thread_states()
+            .iter()
+            .all(|state| matches!(state, 'T' | 'Z' | 'X') || (*state == 'D' && !syncs_end))
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    /// One letter for each thread, as in `/proc/PID/task/TID/stat`.
+    fn thread_states(&self) -> Vec<char> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux tells of every process");
+        let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).ok();
+        // The state stands behind the name, which stands in brackets. A thread that is gone has none.
+        tasks.flatten().filter_map(stat).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
+    }
+
     /// Waits until it ends by itself.
     pub fn wait(&mut self) -> Ended {
         let status = self.reap();
