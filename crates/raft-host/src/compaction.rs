@@ -60,10 +60,11 @@ pub(crate) async fn run(compactor: Compactor) {
             tracing::debug!(shard = %compactor.shard, upto = purged, "cut the log");
             known = purged;
         }
-        if let Some(upto) = due(&mut marks, now, purged, compactor.holds.lowest(), &compactor.policy) {
-            if let Err(reason) = compactor.cut(now.index, upto).await {
-                tracing::warn!(shard = %compactor.shard, "cannot cut the log: {reason}");
-            }
+        let upto = due(&mut marks, now, purged, compactor.holds.lowest(), &compactor.policy);
+        if let Some(upto) = upto
+            && let Err(reason) = compactor.cut(now.index, upto).await
+        {
+            tracing::warn!(shard = %compactor.shard, "cannot cut the log: {reason}");
         }
     }
 }
