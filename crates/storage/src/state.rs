@@ -15,6 +15,7 @@ mod install;
 mod replica;
 mod view;
 
+pub use collect::Collection;
 pub use db::StateDb;
 pub use export::ShardExport;
 pub use install::Install;

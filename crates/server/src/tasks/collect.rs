@@ -12,6 +12,8 @@ use ringfence_raft_host::Lane;
 use ringfence_state_machine::{Command, Request, ShardState};
 use ringfence_types::{Revision, ShardId};
 
+use tokio::time::Instant;
+
 use super::proposal_deadline;
 use crate::gateway::Gateway;
 
@@ -20,6 +22,9 @@ const INTERVAL: Duration = Duration::from_secs(15);
 
 /// A floor is raised in steps of this part of its window, so that an idle hour costs few log entries.
 const STEPS_PER_WINDOW: u32 = 20;
+
+/// After a step of deleting it rests for so many times as long as the step took.
+const REST_TIMES: u32 = 9;
 
 /// Raises the floors of the shards that this node leads.
 pub(super) async fn propose(gateway: Arc<Gateway>, history_window: Duration, dedup_window: Duration) {
@@ -59,6 +64,9 @@ fn floor(clock: Revision, floor: Revision, window: Duration) -> Option<Revision>
 }
 
 /// Deletes what lies below the floors, on this node's disk, once they have been raised.
+///
+/// Every record is looked at, so with much history this is much work: a tenth of one core is the most that it takes, and what
+/// is old enough goes a little later.
 pub(super) async fn delete(gateway: Arc<Gateway>) {
     let mut done: BTreeMap<ShardId, (Revision, Revision)> = BTreeMap::new();
     loop {
@@ -69,15 +77,27 @@ pub(super) async fn delete(gateway: Arc<Gateway>) {
             if floors == (Revision::ZERO, Revision::ZERO) || done.get(&shard.id()) == Some(&floors) {
                 continue;
             }
-            let (db, id) = (gateway.state.clone(), shard.id());
-            match tokio::task::spawn_blocking(move || db.collect(id)).await {
-                Ok(Ok(_)) => {
+            match delete_of(&gateway, shard.id()).await {
+                Ok(()) => {
                     done.insert(shard.id(), floors);
                 }
-                Ok(Err(error)) => tracing::error!(shard = shard.id().0, "old records were not deleted: {error}"),
                 Err(error) => tracing::error!(shard = shard.id().0, "old records were not deleted: {error}"),
             }
         }
+    }
+}
+
+async fn delete_of(gateway: &Gateway, shard: ShardId) -> Result<(), String> {
+    let mut collection = gateway.state.collection(shard).map_err(|error| error.to_string())?;
+    loop {
+        let begun = Instant::now();
+        let step = tokio::task::spawn_blocking(move || collection.step().map(|more| (more, collection)));
+        let (more, rest) = step.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        if !more {
+            return Ok(());
+        }
+        collection = rest;
+        tokio::time::sleep(begun.elapsed() * REST_TIMES).await;
     }
 }
 

@@ -5,11 +5,12 @@
 //! have to look up the owner of every key inside RocksDB's threads, and would collect nothing from ranges that are not
 //! being compacted. Deletes are the same in all engines, so the tests test what runs.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use ringfence_state_machine::{ShardState, Space, collectable, keys};
-use ringfence_types::ShardId;
+use ringfence_types::{Revision, ShardId};
 
 use super::StateDb;
 use super::view::table;
@@ -19,40 +20,67 @@ use crate::engine::{Batch, Durability};
 /// Records looked at per step. Short enough that a step delays a commit by no more than a commit would.
 const STEP_RECORDS: usize = 4096;
 
+/// A walk through a shard's history and outcomes, step by step, so that whoever does it can rest in between: with much
+/// history it is a lot of work, and none of it is urgent.
+pub struct Collection {
+    state: StateDb,
+    history_floor: Revision,
+    dedup_floor: Revision,
+    /// What is still to be looked at.
+    pieces: VecDeque<(Space, Vec<u8>, Vec<u8>)>,
+    removed: u64,
+}
+
 impl StateDb {
+    /// Begins to remove what lies below the shard's floors as they are now.
+    pub fn collection(&self, shard: ShardId) -> Result<Collection, StorageError> {
+        let state = ShardState::load(&self.view(), shard)
+            .map_err(|unreadable| StorageError::corrupt(format!("state of {shard}: {}", unreadable.reason)))?;
+        let (history_floor, dedup_floor, pieces) = match state {
+            Some(state) => {
+                let pieces = keys::pieces(shard, &state.descriptor.range).into_iter();
+                let walked = pieces.filter(|(space, ..)| matches!(space, Space::History | Space::Dedup));
+                (state.history_floor, state.dedup_floor, walked.collect())
+            }
+            None => (Revision::ZERO, Revision::ZERO, VecDeque::new()),
+        };
+        Ok(Collection { state: self.clone(), history_floor, dedup_floor, pieces, removed: 0 })
+    }
+
     /// Removes what lies below the shard's floors, and says how many records that were. Takes as long as a scan of the
     /// shard's history and outcomes: not on an async worker.
     pub fn collect(&self, shard: ShardId) -> Result<u64, StorageError> {
-        let view = self.snapshot_view()?;
-        let state = ShardState::load(&view, shard)
-            .map_err(|unreadable| StorageError::corrupt(format!("state of {shard}: {}", unreadable.reason)))?;
-        let Some(state) = state else { return Ok(0) };
-        let mut removed = 0;
-        for (space, mut from, to) in keys::pieces(shard, &state.descriptor.range) {
-            if !matches!(space, Space::History | Space::Dedup) {
-                continue;
+        let mut collection = self.collection(shard)?;
+        while collection.step()? {}
+        Ok(collection.removed)
+    }
+}
+
+impl Collection {
+    /// Looks at some thousand records, and removes which may go. False when there are no more. No snapshot is held from one
+    /// step to the next: floors only rise, and what comes meanwhile lies above them.
+    pub fn step(&mut self) -> Result<bool, StorageError> {
+        let Some((space, from, to)) = self.pieces.front_mut() else { return Ok(false) };
+        let (mut batch, mut looked_at, mut next) = (Batch::new(), 0, None);
+        self.state.snapshot_view()?.visit(*space, from, to, &mut |key, record| {
+            if looked_at == STEP_RECORDS {
+                next = Some(key.to_vec());
+                return ControlFlow::Break(());
             }
-            loop {
-                let (mut batch, mut looked_at, mut next) = (Batch::new(), 0, None);
-                view.visit(space, &from, &to, &mut |key, record| {
-                    if looked_at == STEP_RECORDS {
-                        next = Some(key.to_vec());
-                        return ControlFlow::Break(());
-                    }
-                    looked_at += 1;
-                    if collectable(space, key, record, state.history_floor, state.dedup_floor) {
-                        batch.delete(table(space), Bytes::copy_from_slice(key));
-                    }
-                    ControlFlow::Continue(())
-                })?;
-                removed += batch.len() as u64;
-                if !batch.is_empty() {
-                    self.write(batch, Durability::Buffered)?;
-                }
-                let Some(next) = next else { break };
-                from = next;
+            looked_at += 1;
+            if collectable(*space, key, record, self.history_floor, self.dedup_floor) {
+                batch.delete(table(*space), Bytes::copy_from_slice(key));
             }
+            ControlFlow::Continue(())
+        })?;
+        match next {
+            Some(next) => *from = next,
+            None => _ = self.pieces.pop_front(),
         }
-        Ok(removed)
+        self.removed += batch.len() as u64;
+        if !batch.is_empty() {
+            self.state.write(batch, Durability::Buffered)?;
+        }
+        Ok(!self.pieces.is_empty())
     }
 }
