@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
+use rand::{Rng, SeedableRng};
 use ringfence_client::Client;
-use ringfence_tests::{Cluster, Load, Recorded, TELLS_CUTS, cuts, eventually};
+use ringfence_tests::{Cluster, Load, Recorded, cuts, eventually, noise};
 
 const KEEP: u64 = 100;
 
@@ -102,16 +102,8 @@ struct Shard {
 
 impl Shard {
     async fn start() -> Shard {
-        let mut cluster = Cluster::prepare(
-            ringfence_tests::temporary_directory(),
-            3,
-            &["--shards=1", &format!("--log-keep-entries={KEEP}")],
-        );
-        cluster.environment(vec![("RUST_LOG".into(), TELLS_CUTS.into())]);
-        for node in 1..=3 {
-            cluster.start_node(node);
-        }
-        cluster.led().await;
+        let keep = format!("--log-keep-entries={KEEP}");
+        let cluster = Cluster::start_telling_cuts(&["--shards=1", &keep]).await;
         let client = cluster.client().await;
         for n in 0..VALUES {
             client.put(format!("large/{n}"), value(n)).await.unwrap();
@@ -208,9 +200,6 @@ async fn check(client: &Client, recorded: &Recorded) {
     }
 }
 
-/// A value that cannot be compressed.
 fn value(n: u64) -> Vec<u8> {
-    let mut bytes = vec![0; VALUE_BYTES];
-    StdRng::seed_from_u64(n).fill_bytes(&mut bytes);
-    bytes
+    noise(n, VALUE_BYTES)
 }

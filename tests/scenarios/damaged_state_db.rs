@@ -3,19 +3,20 @@
 
 use std::path::{Path, PathBuf};
 
+use ringfence_client::Client;
 use ringfence_tests::damage::{copy, files_of, find, flip, manifest_of};
-use ringfence_tests::{Cluster, Load, TELLS_CUTS, eventually, temporary_directory};
+use ringfence_tests::{Cluster, Damage, Load, eventually, noise};
 
-/// What a bad disk does to a data directory.
-type Damage = fn(&Path);
-
-/// What is damaged, and a word of what the node must say.
-const DAMAGES: [(&str, Damage, &str); 5] = [
-    ("a table is gone", |dir| std::fs::remove_file(&files_of(dir, "state", ".sst")[0]).unwrap(), ".sst"),
-    ("a table's end", |dir| flip(&files_of(dir, "state", ".sst")[0], 1, |table| table.len() - 4), ".sst"),
-    ("the list of tables", |dir| flip(&manifest_of(dir, "state"), 0x20, |manifest| manifest.len() / 2), "MANIFEST"),
-    ("the list is gone", |dir| std::fs::remove_file(manifest_of(dir, "state")).unwrap(), "MANIFEST"),
-    ("CURRENT is cut short", |dir| std::fs::write(dir.join("state/CURRENT"), "MANIF").unwrap(), "CURRENT"),
+const DAMAGES: [Damage; 5] = [
+    Damage("a table is gone", |dir| std::fs::remove_file(&files_of(dir, "state", ".sst")[0]).unwrap(), ".sst"),
+    Damage("a table's end", |dir| flip(&files_of(dir, "state", ".sst")[0], 1, |table| table.len() - 4), ".sst"),
+    Damage(
+        "the list of tables",
+        |dir| flip(&manifest_of(dir, "state"), 0x20, |manifest| manifest.len() / 2),
+        "MANIFEST",
+    ),
+    Damage("the list is gone", |dir| std::fs::remove_file(manifest_of(dir, "state")).unwrap(), "MANIFEST"),
+    Damage("CURRENT is cut short", |dir| std::fs::write(dir.join("state/CURRENT"), "MANIF").unwrap(), "CURRENT"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,30 +24,11 @@ async fn a_state_that_cannot_be_opened_is_told_and_the_node_takes_no_part() {
     let mut cluster = Cluster::start_with(3, &["--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 4);
-    for (n, (what, damage, says)) in DAMAGES.into_iter().enumerate() {
+    for (n, damage) in DAMAGES.into_iter().enumerate() {
         let node = n as u64 % 3 + 1;
         load.goes_on(200).await;
         into_tables(&mut cluster, node).await;
-        let (data, kept) = (cluster.data_dir(node), cluster.path(&format!("kept-{n}")));
-        copy(&data, &kept);
-        println!("node {node}: {what}");
-        damage(&data);
-
-        cluster.start_node(node);
-        let reason = cluster.distrusted(node).await;
-        assert!(reason.contains(says), "{what}: {reason}");
-        load.goes_on(100).await;
-        if n == 0 {
-            cluster.gives_no_votes(node).await;
-            load.goes_on(100).await;
-        }
-
-        // The disk was not that bad: nothing was given up, so the old directory, whole, is as good as ever.
-        cluster.kill(node);
-        std::fs::remove_dir_all(&data).unwrap();
-        std::fs::rename(&kept, &data).unwrap();
-        cluster.start_node(node);
-        cluster.level_within(64).await;
+        cluster.takes_no_part_with(node, &damage, n == 0, &load).await;
     }
     load.stop_and_check().await;
     cluster.level().await;
@@ -56,10 +38,7 @@ async fn a_state_that_cannot_be_opened_is_told_and_the_node_takes_no_part() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_goes_back_to_before_its_log_begins_is_told() {
     let extra = ["--shards=1", "--log-keep-entries=100", "--on-distrust=wait"];
-    let mut cluster = Cluster::prepare(temporary_directory(), 3, &extra);
-    cluster.environment(vec![("RUST_LOG".into(), TELLS_CUTS.into())]);
-    (1..=3).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
+    let mut cluster = Cluster::start_telling_cuts(&extra).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 4);
     let node = 2;
@@ -91,13 +70,7 @@ async fn a_state_that_goes_back_to_before_its_log_begins_is_told() {
 /// it was asked for, and the others take over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_cannot_be_read_is_answered_by_the_others() {
-    let mut cluster = Cluster::start_with(3, &["--shards=1", "--on-distrust=wait"]).await;
-    let client = cluster.client().await;
-    for n in 0..64 {
-        client.put(format!("value/{n}"), value(n)).await.unwrap();
-    }
-    cluster.level().await;
-    let load = Load::start(&client, 4);
+    let (mut cluster, client, load) = with_values().await;
 
     let node = 1;
     into_tables(&mut cluster, node).await;
@@ -123,13 +96,7 @@ async fn a_value_that_cannot_be_read_is_answered_by_the_others() {
 /// The same, met by a follower while it applies what the others have decided: it stops rather than to go on with less.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_value_that_cannot_be_read_stops_whoever_must_apply_a_change_of_it() {
-    let mut cluster = Cluster::start_with(3, &["--shards=1", "--on-distrust=wait"]).await;
-    let client = cluster.client().await;
-    for n in 0..64 {
-        client.put(format!("value/{n}"), value(n)).await.unwrap();
-    }
-    cluster.level().await;
-    let load = Load::start(&client, 4);
+    let (mut cluster, client, load) = with_values().await;
 
     let node = cluster.leader(1).await % 3 + 1;
     into_tables(&mut cluster, node).await;
@@ -141,6 +108,18 @@ async fn a_value_that_cannot_be_read_stops_whoever_must_apply_a_change_of_it() {
     load.goes_on(100).await;
     load.stop_and_check().await;
     assert_eq!(client.get("value/23").await.unwrap().unwrap().value, "replaced");
+}
+
+/// Three nodes, one shard, 64 values, and a load beside them.
+async fn with_values() -> (Cluster, Client, Load) {
+    let cluster = Cluster::start_with(3, &["--shards=1", "--on-distrust=wait"]).await;
+    let client = cluster.client().await;
+    for n in 0..64 {
+        client.put(format!("value/{n}"), value(n)).await.unwrap();
+    }
+    cluster.level().await;
+    let load = Load::start(&client, 4);
+    (cluster, client, load)
 }
 
 /// The process has ended at what it read, and says what to do; started again it takes no part.
@@ -173,10 +152,7 @@ fn flip_value(data_dir: &Path, n: u64) {
     }
 }
 
-/// A value that cannot be compressed, so that its bytes stand in the table as they are.
+/// It cannot be compressed, so its bytes stand in the table as they are.
 fn value(n: u64) -> Vec<u8> {
-    use rand::{RngCore, SeedableRng};
-    let mut bytes = vec![0; 8 << 10];
-    rand::rngs::StdRng::seed_from_u64(n).fill_bytes(&mut bytes);
-    bytes
+    noise(n, 8 << 10)
 }

@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
-use ringfence_tests::{Cluster, Load, eventually};
+use ringfence_tests::{Cluster, Load, eventually, noise};
 
 /// The largest file of a database with this ending.
 fn largest(database: &Path, ending: &str) -> PathBuf {
@@ -67,11 +65,7 @@ async fn damage_that_is_found_while_running_stops_the_node_and_it_is_filled_anew
     let mut cluster = Cluster::start_with(3, &["--shards=1"]).await;
     let client = cluster.client().await;
     // More than the state DB keeps in memory, even compressed, so that there are tables to be damaged.
-    let value = |n: u64| {
-        let mut bytes = vec![0; 1 << 20];
-        StdRng::seed_from_u64(n).fill_bytes(&mut bytes);
-        bytes
-    };
+    let value = |n: u64| noise(n, 1 << 20);
     for n in 0..40 {
         client.put(format!("large/{n}"), value(n)).await.unwrap();
     }

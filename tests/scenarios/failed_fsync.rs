@@ -7,15 +7,6 @@ use std::time::Duration;
 use ringfence_client::Outcome;
 use ringfence_tests::{Cluster, Ended, Fault, Load, SyncFaults, eventually, temporary_directory};
 
-async fn start(nodes: u64, extra: &[&str]) -> (Cluster, SyncFaults) {
-    let mut cluster = Cluster::prepare(temporary_directory(), nodes, extra);
-    let faults = SyncFaults::new(&cluster.path("faults"));
-    cluster.environment(faults.environment());
-    (1..=nodes).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
-    (cluster, faults)
-}
-
 /// The process has failed, and says what did.
 fn assert_says_why(ended: &Ended) {
     assert!(!ended.success);
@@ -26,7 +17,7 @@ fn assert_says_why(ended: &Ended) {
 /// With one node every acknowledgement stands on its own sync, so the write whose sync fails must not get one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_sync_failed_is_not_acknowledged_and_the_node_stops() {
-    let (mut cluster, faults) = start(1, &[]).await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(1, &[]).await;
     let client = cluster.client().await;
     client.put("before", "1").await.unwrap();
     for round in 0..3 {
@@ -62,7 +53,7 @@ async fn a_write_whose_sync_failed_is_not_acknowledged_and_the_node_stops() {
 /// The others go on, and everything acknowledged is there; the node that stopped goes on when it is started again.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_three_stops_at_a_failed_sync_of_its_log_and_comes_back() {
-    let (mut cluster, faults) = start(3, &["--on-distrust=wait"]).await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     for node in 1..=3 {
@@ -81,7 +72,7 @@ async fn one_of_three_stops_at_a_failed_sync_of_its_log_and_comes_back() {
 /// The state DB's log is synced before a log is cut: if that fails, the cut must not happen.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_of_the_state_stops_the_node_before_its_log_is_cut() {
-    let (mut cluster, faults) = start(3, &["--log-keep-entries=100", "--on-distrust=wait"]).await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--log-keep-entries=100", "--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     load.goes_on(100).await;
@@ -99,7 +90,7 @@ async fn a_failed_sync_of_the_state_stops_the_node_before_its_log_is_cut() {
 /// made of.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_of_a_table_stops_the_node() {
-    let (mut cluster, faults) = start(3, &["--shards=1", "--on-distrust=wait"]).await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--shards=1", "--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 2);
     load.goes_on(20).await;

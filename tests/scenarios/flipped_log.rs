@@ -2,10 +2,8 @@
 //! the node forget anything silently: it would help to elect a leader without what was acknowledged. RocksDB by itself takes
 //! some of these bits for the end of the file, or reads on for ever.
 
-use std::path::Path;
-
-use ringfence_tests::damage::{copy, files_of, flip, last_records, manifest_of};
-use ringfence_tests::{Cluster, Load};
+use ringfence_tests::damage::{files_of, flip, last_records, manifest_of};
+use ringfence_tests::{Cluster, Damage, Load};
 
 /// A record in the middle of the last block.
 fn middle(bytes: &[u8]) -> usize {
@@ -14,17 +12,25 @@ fn middle(bytes: &[u8]) -> usize {
     records[records.len() / 2]
 }
 
-/// What a bad disk does to a data directory.
-type Damage = fn(&Path);
-
-/// What is damaged, and a word of what the node must say.
-const DAMAGES: [(&str, Damage, &str); 6] = [
-    ("a byte of an entry", |dir| flip(&files_of(dir, "log", ".log")[0], 0x10, |wal| wal.len() / 2), "wrong checksum"),
-    ("a record's length", |dir| flip(&files_of(dir, "log", ".log")[0], 0x40, |wal| middle(wal) + 5), "wrong"),
-    ("a record's type", |dir| flip(&files_of(dir, "log", ".log")[0], 4, |wal| middle(wal) + 6), "recycled"),
-    ("an entry in a table", |dir| flip(&files_of(dir, "log", ".sst")[0], 0x10, |table| table.len() / 4), "checksum"),
-    ("a table's end", |dir| flip(&files_of(dir, "log", ".sst")[0], 0x10, |table| table.len() - 4), "magic"),
-    ("the list of tables", |dir| flip(&manifest_of(dir, "log"), 0xff, |manifest| middle(manifest) + 4), "MANIFEST"),
+const DAMAGES: [Damage; 6] = [
+    Damage(
+        "a byte of an entry",
+        |dir| flip(&files_of(dir, "log", ".log")[0], 0x10, |wal| wal.len() / 2),
+        "wrong checksum",
+    ),
+    Damage("a record's length", |dir| flip(&files_of(dir, "log", ".log")[0], 0x40, |wal| middle(wal) + 5), "wrong"),
+    Damage("a record's type", |dir| flip(&files_of(dir, "log", ".log")[0], 4, |wal| middle(wal) + 6), "recycled"),
+    Damage(
+        "an entry in a table",
+        |dir| flip(&files_of(dir, "log", ".sst")[0], 0x10, |table| table.len() / 4),
+        "checksum",
+    ),
+    Damage("a table's end", |dir| flip(&files_of(dir, "log", ".sst")[0], 0x10, |table| table.len() - 4), "magic"),
+    Damage(
+        "the list of tables",
+        |dir| flip(&manifest_of(dir, "log"), 0xff, |manifest| middle(manifest) + 4),
+        "MANIFEST",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +38,7 @@ async fn a_flipped_bit_of_the_log_is_noticed_and_the_node_takes_no_part() {
     let mut cluster = Cluster::start_with(3, &["--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 4);
-    for (n, (what, damage, says)) in DAMAGES.into_iter().enumerate() {
+    for (n, damage) in DAMAGES.into_iter().enumerate() {
         let node = n as u64 % 3 + 1;
         load.goes_on(200).await;
         cluster.kill(node);
@@ -41,26 +47,7 @@ async fn a_flipped_bit_of_the_log_is_noticed_and_the_node_takes_no_part() {
         cluster.level_within(64).await;
         load.goes_on(300).await;
         cluster.kill(node);
-        let (data, kept) = (cluster.data_dir(node), cluster.path(&format!("kept-{n}")));
-        copy(&data, &kept);
-        println!("node {node}: {what}");
-        damage(&data);
-
-        cluster.start_node(node);
-        let reason = cluster.distrusted(node).await;
-        assert!(reason.contains(says), "{what}: {reason}");
-        load.goes_on(100).await;
-        if n % 3 == 1 {
-            cluster.gives_no_votes(node).await;
-            load.goes_on(100).await;
-        }
-
-        // The disk was not that bad: nothing was given up, so the old directory, whole, is as good as ever.
-        cluster.kill(node);
-        std::fs::remove_dir_all(&data).unwrap();
-        std::fs::rename(&kept, &data).unwrap();
-        cluster.start_node(node);
-        cluster.level_within(64).await;
+        cluster.takes_no_part_with(node, &damage, n % 3 == 1, &load).await;
     }
     load.stop_and_check().await;
     cluster.level().await;

@@ -1,17 +1,14 @@
 //! A node that was away for so long that the others have cut their logs gets the data itself, while they go on. Afterwards it
 //! has everything: the shards can rely on it as on any other.
 
-use ringfence_tests::{Cluster, Load, TELLS_CUTS, cuts, eventually, temporary_directory};
+use ringfence_tests::{Cluster, Load, cuts, eventually};
 
 /// The least that a server takes: logs are cut when they have twice as many entries.
 const KEEP: u64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_away_for_long_gets_a_snapshot_and_then_has_everything_by_itself() {
-    let mut cluster = Cluster::prepare(temporary_directory(), 3, &[&format!("--log-keep-entries={KEEP}")]);
-    cluster.environment(vec![("RUST_LOG".into(), TELLS_CUTS.into())]);
-    (1..=3).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
+    let mut cluster = Cluster::start_telling_cuts(&[&format!("--log-keep-entries={KEEP}")]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     load.goes_on(200).await;

@@ -1,15 +1,11 @@
 //! A disk that hangs says neither yes nor no, and the node on it still says that it is there. If it leads, its shards must not
 //! wait for the disk: the others can go on without it.
 
-use ringfence_tests::{Cluster, Fault, Load, SyncFaults, temporary_directory};
+use ringfence_tests::{Fault, Load, SyncFaults};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_disk_hangs_hands_over_and_comes_back_when_the_disk_does() {
-    let mut cluster = Cluster::prepare(temporary_directory(), 3, &["--on-distrust=wait"]);
-    let faults = SyncFaults::new(&cluster.path("faults"));
-    cluster.environment(faults.environment());
-    (1..=3).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     load.goes_on(100).await;

@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use ringfence_client::Client;
-use ringfence_tests::{Cluster, eventually};
+use ringfence_tests::{Cluster, eventually, noise};
 
 const NODE: u64 = 3;
 
@@ -73,13 +73,6 @@ fn key(part: usize, n: usize) -> String {
     format!("{part}/{n}")
 }
 
-/// One that differs from all others, and cannot be told from noise by its ends alone.
 fn value(part: usize, n: usize) -> Vec<u8> {
-    let mut state = (part * VALUES + n) as u64 + 1;
-    let mut bytes = Vec::with_capacity(VALUE_BYTES);
-    while bytes.len() < VALUE_BYTES {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        bytes.extend_from_slice(&state.to_be_bytes());
-    }
-    bytes
+    noise((part * VALUES + n) as u64, VALUE_BYTES)
 }

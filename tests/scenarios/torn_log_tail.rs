@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ringfence_tests::{Cluster, Fault, Load, SyncFaults, eventually, temporary_directory};
+use ringfence_tests::{Fault, Load, SyncFaults, eventually};
 
 /// The log DB's newest write-ahead log.
 fn newest_wal(data_dir: &Path) -> PathBuf {
@@ -13,11 +13,7 @@ fn newest_wal(data_dir: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_final_write_cut_short_is_forgotten_and_the_node_goes_on() {
-    let mut cluster = Cluster::prepare(temporary_directory(), 3, &["--on-distrust=wait"]);
-    let faults = SyncFaults::new(&cluster.path("faults"));
-    cluster.environment(faults.environment());
-    (1..=3).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     // A few bytes, a record's head, half a record of this load.
@@ -44,11 +40,7 @@ async fn a_final_write_cut_short_is_forgotten_and_the_node_goes_on() {
 /// its log lacks what everybody else has; that is no reason to distrust it, for it never acknowledged any of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_while_its_disk_hangs_is_trusted_afterwards() {
-    let mut cluster = Cluster::prepare(temporary_directory(), 3, &["--shards=1", "--on-distrust=wait"]);
-    let faults = SyncFaults::new(&cluster.path("faults"));
-    cluster.environment(faults.environment());
-    (1..=3).for_each(|node| cluster.start_node(node));
-    cluster.led().await;
+    let (mut cluster, faults) = SyncFaults::start_cluster(3, &["--shards=1", "--on-distrust=wait"]).await;
     let client = cluster.client().await;
     let load = Load::start(&client, 8);
     load.goes_on(100).await;

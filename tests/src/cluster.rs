@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use ringfence_client::{Client, ClientConfig};
 use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
 use ringfence_proto::v1::{DescribeRequest, DescribeResponse, Replica, StatusRequest, StatusResponse};
@@ -41,11 +43,24 @@ impl Cluster {
     /// In a directory where some nodes' data directories may lie already: as mount points of disks of their own, say.
     pub async fn start_in(dir: TempDir, nodes: u64, extra: &[&str]) -> Cluster {
         let mut cluster = Cluster::prepare(dir, nodes, extra);
-        for node in 1..=nodes {
-            cluster.start_node(node);
-        }
-        cluster.led().await;
+        cluster.start_all().await;
         cluster
+    }
+
+    /// Three nodes that tell where they cut their logs: see [`cuts`].
+    pub async fn start_telling_cuts(extra: &[&str]) -> Cluster {
+        let mut cluster = Cluster::prepare(temporary_directory(), 3, extra);
+        cluster
+            .environment(vec![("RUST_LOG".into(), "info,openraft=error,ringfence_raft_host::compaction=debug".into())]);
+        cluster.start_all().await;
+        cluster
+    }
+
+    /// Starts every node of a cluster that was prepared, and waits until every shard has a leader.
+    pub async fn start_all(&mut self) {
+        let nodes: Vec<u64> = self.addresses.keys().copied().collect();
+        nodes.into_iter().for_each(|node| self.start_node(node));
+        self.led().await;
     }
 
     /// Without starting anything yet.
@@ -315,10 +330,8 @@ pub fn temporary_directory() -> TempDir {
     builder.prefix("ringfence-test-").disable_cleanup(keep).tempdir().expect("a temporary directory")
 }
 
-/// `RUST_LOG` for servers that tell where they cut their logs.
-pub const TELLS_CUTS: &str = "info,openraft=error,ringfence_raft_host::compaction=debug";
-
-/// Where a server says that it has cut the log of a shard: up to these entries.
+/// Where a server says that it has cut the log of a shard: up to these entries. Only servers of
+/// [`Cluster::start_telling_cuts`] say so.
 pub fn cuts(log: &str, shard: u64) -> impl Iterator<Item = u64> {
     let cut = format!("cut the log shard=s{shard} upto=");
     log.lines().filter_map(move |line| line.split_once(&cut)?.1.trim().parse().ok())
@@ -327,6 +340,13 @@ pub fn cuts(log: &str, shard: u64) -> impl Iterator<Item = u64> {
 /// Where a node keeps its data, in a cluster's directory.
 pub fn data_dir(cluster: &Path, node: u64) -> PathBuf {
     cluster.join(format!("node-{node}"))
+}
+
+/// A value that cannot be compressed: its bytes stand in files as they are, and are the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
 }
 
 /// Waits until a condition holds and returns what it gives.

@@ -1,5 +1,6 @@
 //! A node that does not trust its disk: what an operator is told of it, and that it takes no part.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -7,8 +8,12 @@ use futures::future::join_all;
 use ringfence_proto::v1::PutRequest;
 use ringfence_proto::v1::kv_client::KvClient;
 
+use crate::damage::copy;
 use crate::process::binary;
-use crate::{Cluster, eventually};
+use crate::{Cluster, Load, eventually};
+
+/// What is damaged, what a bad disk does to the data directory, and a word of what the node must say.
+pub struct Damage(pub &'static str, pub fn(&Path), pub &'static str);
 
 impl Cluster {
     /// The problems that `ringctl cluster status` lists.
@@ -38,6 +43,32 @@ impl Cluster {
         .await;
         assert!(self.server(node).log().contains(&reason), "the log says why: {reason}");
         reason
+    }
+
+    /// Damages the data of a node that does not run: started again it must say so, and take no part, by its votes neither if that
+    /// is asked for. In the end it gets its directory back, whole, and all is well.
+    pub async fn takes_no_part_with(&mut self, node: u64, damage: &Damage, votes: bool, load: &Load) {
+        let Damage(what, damage, says) = damage;
+        let (data, kept) = (self.data_dir(node), self.path("kept"));
+        copy(&data, &kept);
+        println!("node {node}: {what}");
+        damage(&data);
+
+        self.start_node(node);
+        let reason = self.distrusted(node).await;
+        assert!(reason.contains(says), "{what}: {reason}");
+        load.goes_on(100).await;
+        if votes {
+            self.gives_no_votes(node).await;
+            load.goes_on(100).await;
+        }
+
+        // The disk was not that bad: nothing was given up, so the old directory, whole, is as good as ever.
+        self.kill(node);
+        std::fs::remove_dir_all(&data).unwrap();
+        std::fs::rename(&kept, &data).unwrap();
+        self.start_node(node);
+        self.level_within(64).await;
     }
 
     /// A distrusted node must not help anybody to a majority: with it and one other of three no shard takes a write.

@@ -13,8 +13,9 @@ mod process;
 mod small_disk;
 mod sync_fault;
 
-pub use cluster::{Cluster, TELLS_CUTS, cuts, data_dir, eventually, temporary_directory};
+pub use cluster::{Cluster, cuts, data_dir, eventually, noise, temporary_directory};
 pub use disk::{DISK_BYTES_MIN, Disk, DiskError};
+pub use distrust::Damage;
 pub use load::{Load, Recorded};
 pub use process::{Ended, Server, binary, free_ports};
 pub use small_disk::SmallDisk;

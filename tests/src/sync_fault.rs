@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::eventually;
+use crate::{Cluster, eventually, temporary_directory};
 
 /// What happens to one sync. All later ones are well again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,15 @@ impl SyncFaults {
         let compiled = compile.status().expect("there is a C compiler: RocksDB was built with it");
         assert!(compiled.success(), "the library is not compiled: {compiled}");
         SyncFaults { dir: dir.to_owned(), library }
+    }
+
+    /// A cluster that takes orders, started, with further arguments to `ringfence start`.
+    pub async fn start_cluster(nodes: u64, extra: &[&str]) -> (Cluster, SyncFaults) {
+        let mut cluster = Cluster::prepare(temporary_directory(), nodes, extra);
+        let faults = SyncFaults::new(&cluster.path("faults"));
+        cluster.environment(faults.environment());
+        cluster.start_all().await;
+        (cluster, faults)
     }
 
     /// What a server must be started with.

@@ -110,13 +110,15 @@ impl Peer {
         let mut call = self.link.calls.open();
         self.link.send(self.to, self.node, &message(call.id))?;
         match tokio::time::timeout(timeout, &mut call.answers).await {
-            Ok(Ok(Message::Refused { reason, .. })) => {
-                Err(RPCError::Unreachable(Unreachable::from_string(format!("{}: {reason}", self.node))))
-            }
+            Ok(Ok(Message::Refused { reason, .. })) => Err(self.refused(&reason)),
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(network_error("the call was dropped")),
             Err(_) => Err(self.timeout(action, timeout)),
         }
+    }
+
+    fn refused(&self, reason: &str) -> RpcError {
+        RPCError::Unreachable(Unreachable::from_string(format!("{}: {reason}", self.node)))
     }
 
     fn timeout(&self, action: RPCTypes, timeout: Duration) -> RpcError {
@@ -282,9 +284,7 @@ impl Peer {
             match tokio::time::timeout(SNAPSHOT_INSTALL_SILENCE_MAX, call.answers.recv()).await {
                 Ok(Some(Message::SnapshotReply { result: SnapshotResult::GoOn, .. })) => {}
                 Ok(Some(Message::SnapshotReply { result: SnapshotResult::Installed(vote), .. })) => return Ok(vote),
-                Ok(Some(Message::Refused { reason, .. })) => {
-                    return Err(RPCError::Unreachable(Unreachable::from_string(format!("{}: {reason}", self.node))));
-                }
+                Ok(Some(Message::Refused { reason, .. })) => return Err(self.refused(&reason)),
                 Ok(Some(other)) => return Err(unexpected(&other)),
                 Ok(None) => return Err(network_error("the call was dropped")),
                 Err(_) => return Err(self.timeout(RPCTypes::InstallSnapshot, SNAPSHOT_INSTALL_SILENCE_MAX)),
@@ -357,9 +357,7 @@ where
             Some(Message::AppendStreamReply { sequence, .. }) => {
                 Err(network_error(format!("answer {sequence} came, {} was lost", self.answered)))
             }
-            Some(Message::Refused { reason, .. }) => {
-                Err(RPCError::Unreachable(Unreachable::from_string(format!("{}: {reason}", self.peer.node))))
-            }
+            Some(Message::Refused { reason, .. }) => Err(self.peer.refused(&reason)),
             Some(other) => Err(unexpected(&other)),
             None => Err(network_error("the session was dropped")),
         }

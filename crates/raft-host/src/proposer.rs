@@ -43,12 +43,6 @@ use crate::wall_time::WallTime;
 /// everybody waits for the CPU, as on a busy machine, two half entries cost nearly twice as much as a whole one.
 const ENTRIES_IN_FLIGHT_MAX: usize = 2;
 
-/// Requests of one entry. What an entry costs by itself is little beside so many; more would only let those wait longer who
-/// come while it is under way, and the next turn is theirs.
-const ENTRY_REQUESTS_WANTED: usize = 256;
-
-const _: () = assert!(ENTRY_REQUESTS_WANTED <= ENTRY_REQUESTS_MAX);
-
 /// How long a new leader may take to confirm its office before its callers are told to look elsewhere.
 const OFFICE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -320,7 +314,7 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
     loop {
         while !gathered.is_empty()
             && in_flight.len() < ENTRIES_IN_FLIGHT_MAX
-            && gathered.len().min(ENTRY_REQUESTS_WANTED) >= requests_in_flight
+            && gathered.len().min(ENTRY_REQUESTS_MAX) >= requests_in_flight
         {
             match propose_next(&mut office, &mut gathered).await {
                 Ok(Some((requests, under_way))) => {
@@ -393,10 +387,10 @@ async fn propose_next(
 ) -> Result<Option<(usize, BoxFuture<'static, usize>)>, ProposeError> {
     let (term, clock) = office.take().await?;
     let now = Instant::now();
-    let mut requests = Vec::with_capacity(gathered.len().min(ENTRY_REQUESTS_WANTED));
+    let mut requests = Vec::with_capacity(gathered.len().min(ENTRY_REQUESTS_MAX));
     let mut tickets = Vec::with_capacity(requests.capacity());
     let mut bytes = 0;
-    while requests.len() < ENTRY_REQUESTS_WANTED && bytes < ENTRY_BYTES_SOFT_MAX {
+    while requests.len() < ENTRY_REQUESTS_MAX && bytes < ENTRY_BYTES_SOFT_MAX {
         let Some(waiting) = gathered.pop() else { break };
         if waiting.ticket.answers.is_closed() {
             continue; // its caller has given up

@@ -138,6 +138,11 @@ impl Shard {
         self.disk_wait() > DISK_STALL_MAX
     }
 
+    /// Whether this replica is the one to ask: it believes that it leads, and its disk does not hang.
+    pub fn decides(&self) -> bool {
+        self.is_leader() && !self.is_stalled()
+    }
+
     /// Whether this replica takes part, so that it knows who leads: its Raft runs, and its disk does not hang.
     pub fn takes_part(&self) -> bool {
         self.replica().is_ok_and(|replica| replica.stopped().is_none()) && !self.is_stalled()

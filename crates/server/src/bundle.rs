@@ -84,7 +84,7 @@ impl Gateway {
             work.push(stream::once(std::future::ready(refused)).boxed());
         }
         for bundle in bundles {
-            let here = self.host.shard(bundle.shard).filter(|shard| shard.is_leader() && !shard.is_stalled());
+            let here = self.host.shard(bundle.shard).filter(Shard::decides);
             match here {
                 Some(shard) if bundle.calls.len() > 1 => work.push(self.carry_out(shard, bundle, caller)),
                 _ => work.extend(bundle.calls.into_iter().map(|entered| self.go_alone(entered, caller))),

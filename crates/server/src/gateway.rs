@@ -175,7 +175,7 @@ impl Gateway {
         let call = &task.call;
         let route = self.known.route(call.position());
         let here = self.host.shard(route.shard);
-        if let Some(shard) = here.as_ref().filter(|shard| shard.is_leader() && !shard.is_stalled()) {
+        if let Some(shard) = here.as_ref().filter(|shard| shard.decides()) {
             return self.lead(shard, call, caller.lane(call), deadline).await;
         }
         let here = here.filter(Shard::takes_part);

@@ -6,8 +6,9 @@ pub const KEY_BYTES_MAX: usize = 4096;
 /// Longest value, in bytes, unless the shard's replicated limit is lower.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// Requests in one log entry at the most. Bounds the work of one `apply`.
-pub const ENTRY_REQUESTS_MAX: usize = 1024;
+/// Requests in one log entry at the most. Bounds the work of one `apply`, and so how long those wait who come while an entry is
+/// under way. What an entry costs by itself is little beside so many.
+pub const ENTRY_REQUESTS_MAX: usize = 256;
 
 /// Once an entry holds this many bytes of requests no further request is added to it.
 pub const ENTRY_BYTES_SOFT_MAX: usize = 1 << 20;

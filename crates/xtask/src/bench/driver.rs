@@ -16,7 +16,7 @@ use crate::say;
 
 /// A load generator that takes this much longer than it was asked to is stuck. It waits for the last answers, and a
 /// peer's deadline is 10 s; writing the keys may meet an election.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
+pub(crate) const STUCK_AFTER: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The keys of all rows: the same, so that clusters don't grow from row to row.
@@ -28,6 +28,25 @@ pub(crate) struct Shape {
     pub(crate) warm_up: Duration,
     pub(crate) duration: Duration,
     pub(crate) keys: usize,
+}
+
+impl Shape {
+    /// For either of the two load generators, which take the same arguments but for how they write times. The keys stay where
+    /// they are.
+    pub(crate) fn arguments(&self, workload: &str, clients: usize, servers: &[u32], keys_name: &str) -> Vec<String> {
+        let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
+        let arguments = [
+            ("--workload", workload.to_owned()),
+            ("--clients", clients.to_string()),
+            ("--keys", self.keys.to_string()),
+            ("--duration", ms(self.duration)),
+            ("--warm-up", ms(self.warm_up)),
+            ("--server-pids", servers.join(",")),
+            ("--name", keys_name.to_owned()),
+        ];
+        let arguments = arguments.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
+        arguments.chain(["--keep".to_owned()]).collect()
+    }
 }
 
 /// Runs load generators.
@@ -47,7 +66,7 @@ impl Driver {
         self.steps.round = format!("round {round} of {rounds}");
     }
 
-    /// Measures one row with one of the two load generators, which take the same arguments but for how they write times.
+    /// Measures one row with one of the two load generators.
     pub(crate) fn measure(
         &mut self,
         what: &str,
@@ -56,12 +75,8 @@ impl Driver {
         clients: usize,
         servers: &[u32],
     ) -> Outcome<Figures> {
-        let Shape { warm_up, duration, keys } = self.shape;
-        let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
-        command.args(["--workload", workload, "--clients", &clients.to_string(), "--keys", &keys.to_string()]);
-        command.args(["--duration", &ms(duration), "--warm-up", &ms(warm_up)]);
-        command.args(["--server-pids", &servers.join(","), "--name", KEYS_NAME, "--keep"]);
-        let printed = self.run(what, command, warm_up + duration)?;
+        command.args(self.shape.arguments(workload, clients, servers, KEYS_NAME));
+        let printed = self.run(what, command, self.shape.warm_up + self.shape.duration)?;
         let figures = Figures::read(&printed)?;
         if figures.errors > 0 {
             self.steps.progress.pause();
@@ -111,7 +126,7 @@ impl Driver {
 }
 
 /// As `ringctl` and `bench-etcd` read it.
-pub(crate) fn ms(time: Duration) -> String {
+fn ms(time: Duration) -> String {
     format!("{}ms", time.as_millis())
 }
 

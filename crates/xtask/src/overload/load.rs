@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::row::Row;
-use crate::bench::driver::ms;
+use crate::bench::driver::{STUCK_AFTER, Shape};
 use crate::cluster::{Cluster, tail};
 use crate::failure::{Context, Outcome, fail};
 use crate::janitor::Janitor;
@@ -16,12 +16,8 @@ use crate::ringctl::Ringctl;
 /// As many clients as one `ringctl bench` can have.
 pub(crate) const CLIENTS_MAX: usize = 512;
 
-/// A load generator that takes this much longer than it was asked to is stuck. It waits for the last answers, and a call
-/// ends after 10 s.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
-
 /// All load generators put the same keys, so that data do not grow but by the history of these.
-const KEYS: &str = "10000";
+const KEYS: usize = 10_000;
 const KEYS_NAME: &str = "xtask-overload";
 
 /// How much one load generator does.
@@ -51,11 +47,9 @@ impl Load {
         let path = |extension: &str| cluster.dir().join(format!("{name}.{extension}"));
         let (printed, log) = (path("ndjson"), path("log"));
         let create = |path: &PathBuf| File::create(path).context(format!("creating {}", path.display()));
-        let servers: Vec<String> = cluster.pids().iter().map(u32::to_string).collect();
-        let mut command = ringctl.command(&["bench", "-w", "ndjson", "--path", "sdk", "--workload", "put"]);
-        command.args(["--clients", &plan.clients.to_string(), "--keys", KEYS]);
-        command.args(["--duration", &ms(plan.duration), "--warm-up", &ms(plan.warm_up)]);
-        command.args(["--server-pids", &servers.join(","), "--name", KEYS_NAME, "--keep"]);
+        let mut command = ringctl.command(&["bench", "-w", "ndjson", "--path", "sdk"]);
+        let shape = Shape { warm_up: plan.warm_up, duration: plan.duration, keys: KEYS };
+        command.args(shape.arguments("put", plan.clients, &cluster.pids(), KEYS_NAME));
         command.stdout(create(&printed)?).stderr(create(&log)?);
         let due = Instant::now() + plan.warm_up + plan.duration;
         let process = command.spawn().context("cannot start `ringctl bench`")?;
