@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -155,24 +156,43 @@ pub fn binary(name: &str) -> PathBuf {
     binary
 }
 
+const PORT_FIRST: u16 = 10_000;
+const PORT_BLOCKS: u16 = 200;
+const PORT_BLOCK: u16 = 100;
+
 /// Ports of loopback that are free now, all different, also between the tests of one process.
 ///
 /// They lie below those that systems use for outgoing connections: one of those could take the port of a node that is down.
-/// Tests that run side by side, each in a process of its own, look in different places.
+/// So could a test that runs side by side, in a process of its own; so each process has a block of ports to itself.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    const FIRST: u16 = 10_000;
-    const BLOCKS: u16 = 200;
-    const BLOCK: u16 = 100;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let block = FIRST + (std::process::id() % u32::from(BLOCKS)) as u16 * BLOCK;
+    let first = port_block();
     let mut ports = Vec::new();
     while ports.len() < count {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        assert!(offset < 10 * BLOCK, "no free ports from {block} on");
-        let port = block + offset % BLOCK;
+        assert!(offset < 10 * PORT_BLOCK, "no free ports from {first} on");
+        let port = first + offset % PORT_BLOCK;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             ports.push(port);
         }
     }
     ports
+}
+
+/// The first port of this process's own block: its file stays locked as long as the process lives.
+fn port_block() -> u16 {
+    static OWN: OnceLock<(File, u16)> = OnceLock::new();
+    let (_, first) = OWN.get_or_init(|| {
+        let folder = std::env::temp_dir().join("ringfence-tests-ports");
+        std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot make {}: {e}", folder.display()));
+        let begin = (std::process::id() % u32::from(PORT_BLOCKS)) as u16;
+        let mut blocks = (begin..PORT_BLOCKS).chain(0..begin).map(|block| PORT_FIRST + block * PORT_BLOCK);
+        let own = blocks.find_map(|first| {
+            let path = folder.join(first.to_string());
+            let file = File::create(&path).unwrap_or_else(|e| panic!("cannot open {}: {e}", path.display()));
+            file.try_lock().ok().map(|()| (file, first))
+        });
+        own.expect("fewer than two hundred tests run side by side")
+    });
+    *first
 }
