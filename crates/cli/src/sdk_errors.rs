@@ -46,7 +46,8 @@ fn exit_of(reason: Option<Reason>) -> Exit {
             | Reason::InvalidTag
             | Reason::InvalidCondition
             | Reason::InvalidTtl
-            | Reason::InvalidRequest,
+            | Reason::InvalidRequest
+            | Reason::FenceElsewhere,
         ) => Exit::BadUsage,
         Some(
             Reason::NotAnInteger
@@ -54,7 +55,14 @@ fn exit_of(reason: Option<Reason>) -> Exit {
             | Reason::ConditionFailed
             | Reason::UnknownShard
             | Reason::UnknownNode
-            | Reason::HistoryGone,
+            | Reason::HistoryGone
+            | Reason::Fenced
+            | Reason::LeaseExpired
+            | Reason::LeaseOver
+            | Reason::NotTheHolder
+            | Reason::LockHeld
+            | Reason::LockQueueFull
+            | Reason::PermitsDiffer,
         ) => Exit::Refused,
         Some(
             Reason::NotLeader

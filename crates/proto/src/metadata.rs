@@ -17,3 +17,11 @@ pub const CLOCK: &str = "clock";
 pub const FLOOR: &str = "floor";
 /// The integer that the key holds. With `OUT_OF_BOUNDS`.
 pub const CURRENT: &str = "current";
+/// The newest token of the lock, if it is held. With `FENCED` and `LOCK_HELD`.
+pub const TOKEN: &str = "token";
+/// Milliseconds until the lease ends unless it is renewed. With `LOCK_HELD`.
+pub const TTL_LEFT_MS: &str = "ttl_left_ms";
+/// How many wait for the lock. With `LOCK_HELD` and `LOCK_QUEUE_FULL`.
+pub const WAITING: &str = "waiting";
+/// How many permits the semaphore has. With `PERMITS_DIFFER`.
+pub const PERMITS: &str = "permits";

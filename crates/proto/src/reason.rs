@@ -29,6 +29,22 @@ pub enum Reason {
     OutOfBounds,
     /// The condition did not hold.
     ConditionFailed,
+    /// The lease that was shown is not current.
+    Fenced,
+    /// A fence of a lock that is not on the shard of the key.
+    FenceElsewhere,
+    /// The lease's deadline had passed before the renewal came.
+    LeaseExpired,
+    /// What an acquire that is sent again was given has ended since.
+    LeaseOver,
+    /// The lease is somebody else's.
+    NotTheHolder,
+    /// The lock is not free, and the request does not wait.
+    LockHeld,
+    /// Too many wait for the lock.
+    LockQueueFull,
+    /// The semaphore is in use with another number of permits.
+    PermitsDiffer,
     /// The asked node does not lead the shard, and was told not to forward, or knows no leader.
     NotLeader,
     /// The shard that was asked does not own the key any more.
@@ -108,6 +124,14 @@ const fn row_of(reason: Reason) -> Row {
         Reason::NotAnInteger => row("NOT_AN_INTEGER", Code::FailedPrecondition, Decided, Never),
         Reason::OutOfBounds => row("OUT_OF_BOUNDS", Code::FailedPrecondition, Decided, Never),
         Reason::ConditionFailed => row("CONDITION_FAILED", Code::FailedPrecondition, Decided, Never),
+        Reason::Fenced => row("FENCED", Code::FailedPrecondition, Decided, Never),
+        Reason::FenceElsewhere => row("FENCE_ELSEWHERE", Code::FailedPrecondition, Refused, Never),
+        Reason::LeaseExpired => row("LEASE_EXPIRED", Code::FailedPrecondition, Decided, Never),
+        Reason::LeaseOver => row("LEASE_OVER", Code::FailedPrecondition, Decided, Never),
+        Reason::NotTheHolder => row("NOT_THE_HOLDER", Code::FailedPrecondition, Decided, Never),
+        Reason::LockHeld => row("LOCK_HELD", Code::FailedPrecondition, Decided, Never),
+        Reason::LockQueueFull => row("LOCK_QUEUE_FULL", Code::ResourceExhausted, Decided, Never),
+        Reason::PermitsDiffer => row("PERMITS_DIFFER", Code::FailedPrecondition, Decided, Never),
         Reason::NotLeader => row("NOT_LEADER", Code::Unavailable, Refused, Elsewhere),
         Reason::WrongShard => row("WRONG_SHARD", Code::Unavailable, Refused, Elsewhere),
         Reason::WrongCluster => row("WRONG_CLUSTER", Code::FailedPrecondition, Refused, Never),
@@ -128,7 +152,7 @@ const fn row_of(reason: Reason) -> Row {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 32] = [
         Reason::KeyEmpty,
         Reason::KeyTooLarge,
         Reason::ValueTooLarge,
@@ -139,6 +163,14 @@ impl Reason {
         Reason::NotAnInteger,
         Reason::OutOfBounds,
         Reason::ConditionFailed,
+        Reason::Fenced,
+        Reason::FenceElsewhere,
+        Reason::LeaseExpired,
+        Reason::LeaseOver,
+        Reason::NotTheHolder,
+        Reason::LockHeld,
+        Reason::LockQueueFull,
+        Reason::PermitsDiffer,
         Reason::NotLeader,
         Reason::WrongShard,
         Reason::WrongCluster,
@@ -221,7 +253,7 @@ mod tests {
         assert_eq!(Reason::ALL.len(), Reason::Internal as usize + 1, "Internal is the last variant");
         let names: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
         assert_eq!(names.len(), Reason::ALL.len());
-        assert_eq!("FENCED".parse::<Reason>(), Err(UnknownReason("FENCED".into())));
+        assert_eq!("NO_SUCH".parse::<Reason>(), Err(UnknownReason("NO_SUCH".into())));
     }
 
     /// Stock gRPC clients retry UNAVAILABLE blindly: harmless only while it means that nothing happened.

@@ -68,13 +68,13 @@ pub(crate) async fn run(shard: ShardId, raft: Raft, state: StateDb, proposer: Pr
 /// What the lease clock would read if something were proposed now: the applied reading, and the time since it last moved.
 /// It may run ahead of the leader's own reckoning by the age of its term; then `apply` refuses, and nothing is lost.
 #[derive(Clone, Default)]
-struct Pace {
+pub(crate) struct Pace {
     seen: Option<(u64, Duration)>,
 }
 
 impl Pace {
     /// `now`: the monotonic clock.
-    fn estimate(&mut self, applied_ms: u64, now: Duration) -> u64 {
+    pub(crate) fn estimate(&mut self, applied_ms: u64, now: Duration) -> u64 {
         let (base, since) = match self.seen {
             Some((base, since)) if base == applied_ms => (base, since),
             _ => (applied_ms, now),

@@ -14,6 +14,7 @@ use ringfence_types::{ReplicaId, ShardId};
 use crate::apply_pool::ApplyThread;
 use crate::descriptor_cell::DescriptorCell;
 use crate::flushed::Flushed;
+use crate::locks::{LockChanges, Locks};
 use crate::log_store::{Durable, io_error};
 use crate::raft::{
     LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types, Unreadable, decode_membership, encode_membership,
@@ -35,6 +36,7 @@ pub(crate) struct Machine {
     flushed: Flushed,
     applied_bytes: AppliedBytes,
     descriptor: DescriptorCell,
+    locks: Locks,
 }
 
 /// How many bytes of entries were applied since this replica started. Tells when the log is worth purging.
@@ -58,8 +60,9 @@ impl Machine {
         flushed: Flushed,
         applied_bytes: AppliedBytes,
         descriptor: DescriptorCell,
+        locks: Locks,
     ) -> Machine {
-        Machine { shard, replica, state, thread, durable, flushed, applied_bytes, descriptor }
+        Machine { shard, replica, state, thread, durable, flushed, applied_bytes, descriptor, locks }
     }
 
     /// The descriptor in the state is another one now.
@@ -111,9 +114,11 @@ impl Machine {
                                 .map_err(|e| Unreadable { what: "log entry", reason: e.to_string() })?,
                         ),
                     };
-                    let Applied { writes, replies } =
+                    let Applied { writes, replies, wakes } =
                         apply(&self.state.view(), self.shard, &parsed).map_err(io::Error::other)?;
+                    let changes = LockChanges::of(&writes, wakes);
                     self.state.commit(self.shard, writes, at, None).map_err(io_error)?;
+                    self.locks.follow(changes);
                     replies
                 }
             };
@@ -161,6 +166,7 @@ impl RaftStateMachine<Types> for Machine {
         self.thread
             .run(move || {
                 snapshot.install(&machine.state, machine.replica)?;
+                machine.locks.reload(&machine.state.view(), machine.shard).map_err(io::Error::other)?;
                 machine.reload_descriptor()
             })
             .await

@@ -23,6 +23,8 @@ use crate::flushed::Flushed;
 use crate::holds::Holds;
 use crate::host::HostError;
 use crate::inbound::Inbound;
+use crate::lease_expiry;
+use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
 use crate::network::Link;
@@ -57,6 +59,7 @@ pub(crate) struct Replica {
     pub reader: Reader,
     pub inbound: Inbound,
     pub flushed: Flushed,
+    pub locks: Locks,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -80,6 +83,8 @@ impl Replica {
         let applied_bytes = AppliedBytes::default();
         let log_store = LogStore::new(log, durable.clone());
         let flushed = log_store.flushed();
+        let locks = Locks::default();
+        locks.reload(&state.view(), shard).map_err(|e| HostError::Unreadable { shard, reason: e.reason })?;
         let machine = Machine::new(
             shard,
             replica,
@@ -89,6 +94,7 @@ impl Replica {
             flushed.clone(),
             applied_bytes.clone(),
             descriptor.clone(),
+            locks.clone(),
         );
         let holds = Holds::default();
         let link = Link {
@@ -121,11 +127,21 @@ impl Replica {
             holds,
             policy: around.config.compaction,
         };
+        let clock = &around.clock;
+        let of_leases = lease_expiry::run(
+            shard,
+            raft.clone(),
+            state.clone(),
+            locks.leases.clone(),
+            proposer.clone(),
+            clock.clone(),
+        );
         let tasks = vec![
             tokio::spawn(compaction::run(compactor)),
-            tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone(), around.clock.clone())),
+            tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone(), clock.clone())),
+            tokio::spawn(of_leases),
         ];
-        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, flushed, tasks })
+        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, flushed, locks, tasks })
     }
 
     /// Stops Raft and the tasks. What is in the log stays there.

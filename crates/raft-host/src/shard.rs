@@ -5,10 +5,11 @@ use openraft::async_runtime::WatchReceiver;
 use ringfence_shard_router::ShardDescriptor;
 use ringfence_state_machine::{Reply, Request, ShardState, Unreadable};
 use ringfence_storage::StateView;
-use ringfence_types::{NodeId, ReplicaId, ShardId};
+use ringfence_types::{LockName, NodeId, ReplicaId, Revision, ShardId};
 
 use crate::fair_queue::Lane;
 use crate::host::Slot;
+use crate::lock_room::Seat;
 use crate::membership::{self, TakeError, Taking};
 use crate::proposer::{ProposeError, Proposed, leader_node};
 use crate::reader::ReadError;
@@ -167,6 +168,13 @@ impl Shard {
     pub fn propose_all(&self, requests: Vec<Request>, lane: Lane) -> Result<Proposed, ProposeError> {
         let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
         Ok(replica.proposer.propose(requests, lane))
+    }
+
+    /// Waits for a ticket of one of the shard's locks. Sit down first, then ask the shard how things stand, then wait to be
+    /// called; nobody is called where the shard's grants are not applied.
+    pub fn sit(&self, name: LockName, ticket: Revision) -> Result<Seat, ProposeError> {
+        let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
+        Ok(replica.locks.room.sit(name, ticket))
     }
 
     /// A view that contains every write acknowledged before the call. Only the leader gives one.

@@ -14,13 +14,14 @@
 use bytes::Bytes;
 use ringfence_shard_router::ShardDescriptor;
 use ringfence_types::limits::VALUE_BYTES_MAX;
-use ringfence_types::{Revision, ShardId};
+use ringfence_types::{Fence, RequestId, Revision, ShardId};
 
+use crate::lock::Keeper;
 use crate::mvcc::Place;
 use crate::overlay::Overlay;
 use crate::{
-    Command, Done, Entry, Limits, Mutation, Refusal, Reply, Request, ShardState, Space, Unreadable, View, Write, dedup,
-    keys, meta, mvcc,
+    Command, Done, Entry, Limits, LockCommand, Mutation, Refusal, Reply, Request, ShardState, Space, Unreadable, View,
+    Wake, Write, dedup, keys, lock, meta, mvcc,
 };
 
 /// How far the word of a client may push the shard clock ahead of the leader's wall clock. As far as two trusted clocks
@@ -34,13 +35,16 @@ pub struct Applied {
     pub writes: Vec<Write>,
     /// One per request, in order.
     pub replies: Vec<Reply>,
+    /// Which of those who wait for locks have been granted theirs.
+    pub wakes: Vec<Wake>,
 }
 
 /// Applies one committed entry to the state of a shard or of the meta group.
 pub fn apply(view: &dyn View, shard: ShardId, entry: &Entry) -> Result<Applied, Unreadable> {
     let Some(now) = Revision::from_wall_ms(entry.now_ms) else {
         let refusal = Refusal::ClockOutOfRange { now_ms: entry.now_ms };
-        return Ok(Applied { writes: Vec::new(), replies: vec![Err(refusal); entry.requests.len()] });
+        let replies = vec![Err(refusal); entry.requests.len()];
+        return Ok(Applied { writes: Vec::new(), replies, wakes: Vec::new() });
     };
     let before = ShardState::load_existing(view, shard)?;
     let mut state = before.clone();
@@ -48,18 +52,18 @@ pub fn apply(view: &dyn View, shard: ShardId, entry: &Entry) -> Result<Applied, 
 
     let mut overlay = Overlay::new(view);
     let targets = prefetch(&mut overlay, &state.descriptor, entry)?;
-    let mut run = Run { clock_max: clock_max(entry.now_ms, state.clock), now, state, overlay };
+    let mut run = Run { clock_max: clock_max(entry.now_ms, state.clock), now, state, overlay, wakes: Vec::new() };
     let mut replies = Vec::with_capacity(entry.requests.len());
     for (request, target) in entry.requests.iter().zip(targets) {
         replies.push(run.request(request, target)?);
     }
 
-    let Run { state, mut overlay, .. } = run;
+    let Run { state, mut overlay, wakes, .. } = run;
     if state != before {
         let Write { space, key, value } = state.write();
         overlay.put(space, key, value);
     }
-    Ok(Applied { writes: overlay.into_writes(), replies })
+    Ok(Applied { writes: overlay.into_writes(), replies, wakes })
 }
 
 /// How high the word of a client may raise the shard clock during this entry.
@@ -74,12 +78,13 @@ fn clock_max(now_ms: u64, clock: Revision) -> Revision {
 
 /// The stored keys of a request, computed once.
 struct Target {
-    place: Place,
+    /// Of the key, for a mutation.
+    place: Option<Place>,
     /// In [`Space::Dedup`], for a request with an id.
     dedup: Option<Bytes>,
 }
 
-/// Reads together what the entry's requests will look at. `None` for requests that have no single key of ours.
+/// Reads together what the entry's requests will look at. `None` for requests that have no single key or lock of ours.
 fn prefetch(
     overlay: &mut Overlay<'_>,
     descriptor: &ShardDescriptor,
@@ -90,17 +95,35 @@ fn prefetch(
     }
     let mut current = Vec::with_capacity(entry.requests.len());
     let mut outcomes = Vec::with_capacity(entry.requests.len());
+    let mut locks = Vec::new();
     let mut targets = Vec::with_capacity(entry.requests.len());
     for request in &entry.requests {
         let mut target = None;
         match &request.command {
-            Command::Mutate(mutation) => {
+            Command::Mutate(mutation) | Command::Fenced { mutation, .. } => {
                 let place = Place::of(&mutation.key);
                 if descriptor.range.contains(place.position) {
                     current.push(place.current.clone());
                     let dedup = request.id.map(|id| keys::dedup(place.position, &id));
                     outcomes.extend(dedup.clone());
-                    target = Some(Target { place, dedup });
+                    target = Some(Target { place: Some(place), dedup });
+                }
+                if let Command::Fenced { fences, .. } = &request.command {
+                    locks.extend(fences.iter().map(|fence| lock::Place::of(&fence.lock).tenure(fence.token)));
+                }
+            }
+            Command::Lock(command) => {
+                if let Some(place) = command.name().map(lock::Place::of)
+                    && descriptor.range.contains(place.position)
+                {
+                    match command {
+                        LockCommand::Renew { lease, .. } => locks.push(place.tenure(lease.token)),
+                        LockCommand::Release(lease) => locks.extend([place.lock(), place.tenure(lease.token)]),
+                        _ => locks.push(place.lock()),
+                    }
+                    let dedup = request.id.map(|id| keys::dedup(place.position, &id));
+                    outcomes.extend(dedup.clone());
+                    target = Some(Target { place: None, dedup });
                 }
             }
             Command::ExpireKeys(keys) => current.extend(keys.iter().map(|key| Place::of(key).current)),
@@ -110,6 +133,7 @@ fn prefetch(
     }
     overlay.prefetch(Space::Current, current)?;
     overlay.prefetch(Space::Dedup, outcomes)?;
+    overlay.prefetch(Space::Locks, locks)?;
     Ok(targets)
 }
 
@@ -121,16 +145,16 @@ struct Run<'v> {
     now: Revision,
     /// See [`clock_max`].
     clock_max: Revision,
+    wakes: Vec<Wake>,
 }
 
 impl Run<'_> {
     fn request(&mut self, request: &Request, target: Option<Target>) -> Result<Reply, Unreadable> {
         let is_meta = self.state.descriptor.shard == ShardId::META;
         match &request.command {
-            Command::Mutate(mutation) if !is_meta => match target {
-                Some(target) => self.mutate(request, target, mutation),
-                None => Ok(Err(Refusal::WrongShard { descriptor: self.state.descriptor.clone() })),
-            },
+            Command::Mutate(mutation) if !is_meta => self.mutate(request, target, mutation, &[]),
+            Command::Fenced { fences, mutation } if !is_meta => self.mutate(request, target, mutation, fences),
+            Command::Lock(command) if !is_meta => self.lock(request, target, command),
             Command::ExpireKeys(keys) if !is_meta => {
                 for key in keys {
                     let place = Place::of(key);
@@ -144,7 +168,11 @@ impl Run<'_> {
                 self.raise_clock(request.seen);
                 meta::run(&mut self.overlay, &mut self.state, self.now, command)
             }
-            Command::Mutate(_) | Command::ExpireKeys(_) | Command::Meta(_) => Ok(Err(Refusal::WrongGroup)),
+            Command::Mutate(_)
+            | Command::Fenced { .. }
+            | Command::Lock(_)
+            | Command::ExpireKeys(_)
+            | Command::Meta(_) => Ok(Err(Refusal::WrongGroup)),
             Command::Collect { history, dedup } => {
                 self.state.history_floor = self.state.history_floor.max(*history.min(&self.state.clock));
                 // Below the clock, so that a request born at the clock is taken: it is what a refused client tries next.
@@ -163,18 +191,66 @@ impl Run<'_> {
         }
     }
 
-    fn mutate(&mut self, request: &Request, target: Target, mutation: &Mutation) -> Result<Reply, Unreadable> {
+    fn mutate(
+        &mut self,
+        request: &Request,
+        target: Option<Target>,
+        mutation: &Mutation,
+        fences: &[Fence],
+    ) -> Result<Reply, Unreadable> {
+        let Some(Target { place: Some(place), dedup }) = target else { return Ok(Err(self.wrong_shard())) };
+        if let Some(refusal) = lock::fence::elsewhere(&self.state, fences) {
+            return Ok(Err(refusal));
+        }
         self.raise_clock(request.seen);
-        let Some((id, outcome)) = request.id.zip(target.dedup) else {
-            return mvcc::mutate(&mut self.overlay, &mut self.state, self.now, &target.place, mutation);
-        };
-        self.raise_clock(id.birth);
-        if let Some(reply) = dedup::recall(&mut self.overlay, &self.state, &outcome, &id)? {
+        let memory = request.id.zip(dedup);
+        if let Some(reply) = self.recall(memory.as_ref())? {
             return Ok(reply);
         }
-        let reply = mvcc::mutate(&mut self.overlay, &mut self.state, self.now, &target.place, mutation)?;
-        dedup::remember(&mut self.overlay, outcome, &id, &reply);
+        let reply = match lock::fence::broken(&mut self.overlay, &self.state, fences)? {
+            Some(refusal) => Err(refusal),
+            None => mvcc::mutate(&mut self.overlay, &mut self.state, self.now, &place, mutation)?,
+        };
+        self.remember(memory, &reply);
         Ok(reply)
+    }
+
+    fn lock(&mut self, request: &Request, target: Option<Target>, command: &LockCommand) -> Result<Reply, Unreadable> {
+        let memory = match (target, command) {
+            (Some(target), _) => request.id.zip(target.dedup),
+            (None, LockCommand::Expire(_)) => None,
+            (None, _) => return Ok(Err(self.wrong_shard())),
+        };
+        self.raise_clock(request.seen);
+        let before = self.recall(memory.as_ref())?;
+        let Run { overlay, state, wakes, now, .. } = self;
+        let mut keeper = Keeper { overlay, state, now: *now, wakes };
+        match (before, command) {
+            (Some(before), LockCommand::Acquire(acquire)) => keeper.again(acquire, before),
+            (Some(before), _) => Ok(before),
+            (None, command) => {
+                let reply = keeper.run(command)?;
+                self.remember(memory, &reply);
+                Ok(reply)
+            }
+        }
+    }
+
+    /// What a request with an id was answered before.
+    fn recall(&mut self, memory: Option<&(RequestId, Bytes)>) -> Result<Option<Reply>, Unreadable> {
+        let Some((id, outcome)) = memory else { return Ok(None) };
+        self.raise_clock(id.birth);
+        dedup::recall(&mut self.overlay, &self.state, outcome, id)
+    }
+
+    fn remember(&mut self, memory: Option<(RequestId, Bytes)>, reply: &Reply) {
+        if let Some((id, outcome)) = memory {
+            dedup::remember(&mut self.overlay, outcome, &id, reply);
+        }
+    }
+
+    fn wrong_shard(&self) -> Refusal {
+        Refusal::WrongShard { descriptor: self.state.descriptor.clone() }
     }
 
     fn raise_clock(&mut self, to: Revision) {

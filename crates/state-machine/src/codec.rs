@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Action, Command, Condition, Entry, MetaCommand, Reply, Request};
+use crate::{Action, Command, Condition, Entry, LeaseRef, LockCommand, MetaCommand, Mutation, Reply, Request};
 
 /// The format that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u8 = 1;
@@ -67,18 +67,11 @@ impl Request {
         const FIXED: usize = 80; // id, seen, tags, lengths and numbers, at their longest
         FIXED
             + match &self.command {
-                Command::Mutate(mutation) => {
-                    let condition = match &mutation.condition {
-                        Condition::ValueIs(value) => value.len() + 4,
-                        _ => 0,
-                    };
-                    let action = match &mutation.action {
-                        Action::Put { value, .. } => value.as_ref().len(),
-                        Action::Delete => 0,
-                        Action::Add { .. } => 30,
-                    };
-                    mutation.key.as_ref().len() + condition + action
+                Command::Mutate(mutation) => mutation_len(mutation),
+                Command::Fenced { fences, mutation } => {
+                    mutation_len(mutation) + fences.iter().map(|fence| fence.lock.as_ref().len() + 14).sum::<usize>()
                 }
+                Command::Lock(command) => lock_len(command),
                 Command::ExpireKeys(keys) => keys.iter().map(|key| key.as_ref().len() + 2).sum(),
                 Command::Collect { .. } | Command::Advance(_) | Command::SetLimits(_) => 0,
                 Command::Meta(MetaCommand::RegisterNode(node)) => node.address.len() + node.labels.len(),
@@ -88,6 +81,36 @@ impl Request {
                 Command::Meta(MetaCommand::AllotReplica) => 0,
                 Command::Meta(MetaCommand::ReportShard(descriptor)) => 32 + 24 * descriptor.replicas.len(),
             }
+    }
+}
+
+fn mutation_len(mutation: &Mutation) -> usize {
+    let condition = match &mutation.condition {
+        Condition::ValueIs(value) => value.len() + 4,
+        _ => 0,
+    };
+    let action = match &mutation.action {
+        Action::Put { value, .. } => value.as_ref().len(),
+        Action::Delete => 0,
+        Action::Add { .. } => 30,
+    };
+    mutation.key.as_ref().len() + condition + action
+}
+
+fn lock_len(command: &LockCommand) -> usize {
+    let lease = |lease: &LeaseRef| lease.name.as_ref().len() + lease.holder.bytes().len();
+    match command {
+        LockCommand::Acquire(acquire) => {
+            acquire.name.as_ref().len() + acquire.holder.bytes().len() + acquire.metadata.bytes().len()
+        }
+        LockCommand::Renew { lease: renewed, metadata, .. } => {
+            lease(renewed) + metadata.as_ref().map_or(0, |metadata| metadata.bytes().len())
+        }
+        LockCommand::Release(released) => lease(released),
+        LockCommand::Wait(waiter) | LockCommand::GiveUp(waiter) => {
+            waiter.name.as_ref().len() + waiter.holder.bytes().len()
+        }
+        LockCommand::Expire(leases) => leases.iter().map(|(name, _)| name.as_ref().len() + 12).sum(),
     }
 }
 

@@ -19,6 +19,6 @@ pub fn collectable(
             _ => false,
         },
         Space::Dedup => dedup::birth(record).is_ok_and(|birth| dedup::is_below(birth, dedup_floor)),
-        Space::Current | Space::Deadlines | Space::Shard => false,
+        Space::Current | Space::Deadlines | Space::Shard | Space::Locks => false,
     }
 }

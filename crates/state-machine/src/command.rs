@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use ringfence_shard_router::ShardDescriptor;
-use ringfence_types::{Key, NodeId, RequestId, Revision, RingPosition, Value};
+use ringfence_types::{Fence, Key, NodeId, RequestId, Revision, RingPosition, Value};
 use serde::{Deserialize, Serialize};
+
+use crate::LockCommand;
 
 /// One log entry: the requests gathered while the entry before it was under way, with the leader's clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +23,8 @@ pub struct Entry {
 /// One request of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Its name for exactly-once retries of a [`Command::Mutate`]. `None` only for requests that nobody sends twice, and
-    /// for commands other than mutations: those are harmless to repeat, and their outcomes are not remembered.
+    /// Its name for exactly-once retries of a mutation, an acquire or a release. `None` only for requests that nobody sends
+    /// twice, and for all other commands: those are harmless to repeat, and their outcomes are not remembered.
     pub id: Option<RequestId>,
     /// The highest revision its client has seen; the shard clock rises to it first, so cause comes before effect. But no
     /// further than 10 s ahead of the leader's wall clock: a made-up revision must not use up everyone's.
@@ -56,6 +58,15 @@ pub enum Command {
     SetLimits(Limits),
     /// A command of the meta group.
     Meta(MetaCommand),
+    /// Something about locks.
+    Lock(LockCommand),
+    /// A change that happens only while all these leases are current. The locks must be this shard's, like the key.
+    Fenced {
+        /// At most [`ringfence_types::limits::FENCES_MAX`].
+        fences: Vec<Fence>,
+        /// What then.
+        mutation: Mutation,
+    },
 }
 
 /// A change of one key, with the condition under which it happens. On the wire `Cas` is a `Put` or `Delete` with a condition.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use ringfence_shard_router::ShardRange;
-use ringfence_types::{ClientId, NodeId, RequestId, Revision, RingPosition, ShardId};
+use ringfence_types::{ClientId, FencingToken, NodeId, RequestId, Revision, RingPosition, ShardId};
 
 use crate::{Space, Unreadable};
 
@@ -53,6 +53,16 @@ pub enum StoredKey<'a> {
         /// The key.
         key: Cow<'a, [u8]>,
     },
+    /// `position(8) | 'L' | name, escaped | part` in [`Space::Locks`] → what is kept of a lock, all parts together. The name
+    /// is escaped and ended like the key of a [`StoredKey::History`].
+    Lock {
+        /// Of the name.
+        position: RingPosition,
+        /// The name, not escaped.
+        name: Cow<'a, [u8]>,
+        /// Which part.
+        part: LockPart,
+    },
     /// `shard(8) | 'S'` in [`Space::Shard`] → [`crate::ShardState`]: descriptor, clocks, floors, limits.
     ShardState {
         /// Which shard, or the meta group.
@@ -72,14 +82,30 @@ pub enum StoredKey<'a> {
     NextReplica,
 }
 
+/// What a record about a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockPart {
+    /// `0` → how it is held, and how many wait.
+    Lock,
+    /// `1 | token(8)` → a lease.
+    Tenure(FencingToken),
+    /// `2 | ticket(8)` → a request that waits.
+    Waiter(Revision),
+}
+
 const CURRENT: u8 = b'K';
 const HISTORY: u8 = b'H';
 const DEDUP: u8 = b'D';
 const DEADLINE: u8 = b'T';
+const LOCK: u8 = b'L';
 const SHARD_STATE: u8 = b'S';
 const NODE: u8 = b'N';
 const MAP_ENTRY: u8 = b'M';
 const NEXT_REPLICA: u8 = b'R';
+
+const PART_LOCK: u8 = 0;
+const PART_TENURE: u8 = 1;
+const PART_WAITER: u8 = 2;
 
 /// Above every stored key: no kind is 0xff, so nothing sorts after eight 0xff and a kind.
 const ABOVE_ALL: [u8; 9] = [0xff; 9];
@@ -92,6 +118,7 @@ impl<'a> StoredKey<'a> {
             StoredKey::History { .. } => Space::History,
             StoredKey::Dedup { .. } => Space::Dedup,
             StoredKey::Deadline { .. } => Space::Deadlines,
+            StoredKey::Lock { .. } => Space::Locks,
             StoredKey::ShardState { .. }
             | StoredKey::Node { .. }
             | StoredKey::MapEntry { .. }
@@ -115,6 +142,7 @@ impl<'a> StoredKey<'a> {
                 by_position(*home, DEDUP, &rest)
             }
             StoredKey::Deadline { position, key } => by_position(*position, DEADLINE, key),
+            StoredKey::Lock { position, name, part } => lock_part(&lock_stem(*position, name), *part),
             StoredKey::ShardState { shard } => of_shard(*shard, SHARD_STATE, &[]),
             StoredKey::Node { node } => of_shard(ShardId::META, NODE, &node.0.to_be_bytes()),
             StoredKey::MapEntry { shard } => of_shard(ShardId::META, MAP_ENTRY, &shard.0.to_be_bytes()),
@@ -141,6 +169,16 @@ impl<'a> StoredKey<'a> {
                 StoredKey::Dedup { home: position, client, sequence }
             }
             (Space::Deadlines, DEADLINE) => StoredKey::Deadline { position, key: rest.into() },
+            (Space::Locks, LOCK) => {
+                let (name, part) = unescape(rest).ok_or_else(strange)?;
+                let part = match part.split_first().ok_or_else(strange)? {
+                    (&PART_LOCK, []) => LockPart::Lock,
+                    (&PART_TENURE, token) => LockPart::Tenure(FencingToken(Revision(number(token)? as i64))),
+                    (&PART_WAITER, ticket) => LockPart::Waiter(Revision(number(ticket)? as i64)),
+                    _ => return Err(strange()),
+                };
+                StoredKey::Lock { position, name, part }
+            }
             (Space::Shard, SHARD_STATE) if rest.is_empty() => StoredKey::ShardState { shard: ShardId(head) },
             (Space::Shard, NODE) if head == ShardId::META.0 => StoredKey::Node { node: NodeId(number(rest)?) },
             (Space::Shard, MAP_ENTRY) if head == ShardId::META.0 => {
@@ -205,6 +243,44 @@ pub(crate) fn current(position: RingPosition, key: &[u8]) -> Vec<u8> {
 /// A request's place in [`Space::Dedup`].
 pub(crate) fn dedup(home: RingPosition, id: &RequestId) -> Bytes {
     StoredKey::Dedup { home, client: id.client, sequence: id.sequence }.encode()
+}
+
+/// What all records of a lock begin with.
+pub(crate) fn lock_stem(position: RingPosition, name: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(8 + 1 + name.len() + 2 + 9);
+    bytes.extend_from_slice(&position.0.to_be_bytes());
+    bytes.push(LOCK);
+    escape_into(name, &mut bytes);
+    bytes.extend_from_slice(&[0x00, 0x01]);
+    bytes
+}
+
+/// One of the records of a lock.
+pub(crate) fn lock_part(stem: &[u8], part: LockPart) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(stem.len() + 9);
+    bytes.extend_from_slice(stem);
+    match part {
+        LockPart::Lock => bytes.push(PART_LOCK),
+        LockPart::Tenure(token) => {
+            bytes.push(PART_TENURE);
+            bytes.extend_from_slice(&token.0.0.to_be_bytes());
+        }
+        LockPart::Waiter(ticket) => {
+            bytes.push(PART_WAITER);
+            bytes.extend_from_slice(&ticket.0.to_be_bytes());
+        }
+    }
+    bytes
+}
+
+/// All leases of a lock, by token.
+pub(crate) fn lock_tenures(stem: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    ([stem, &[PART_TENURE]].concat(), [stem, &[PART_TENURE + 1]].concat())
+}
+
+/// All who wait for a lock, by ticket.
+pub(crate) fn lock_waiters(stem: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    ([stem, &[PART_WAITER]].concat(), [stem, &[PART_WAITER + 1]].concat())
 }
 
 /// What a key's records in [`Space::History`] begin with, before `ended`.

@@ -43,6 +43,7 @@ mod command;
 mod dedup;
 mod digest;
 pub mod keys;
+mod lock;
 mod membership;
 mod memory;
 mod meta;
@@ -64,6 +65,10 @@ pub use collect::collectable;
 pub use command::{Action, Command, Condition, Entry, Limits, MetaCommand, Mutation, NodeInfo, Request};
 pub use digest::digest;
 pub use keys::{shard_records, space_range};
+pub use lock::{
+    Acquire, HeldAs, LeasePage, LeaseQuery, LeaseRef, LeaseTimes, LeaseView, LockCommand, LockView, WaiterRef,
+    WaiterView, Wake, inspect, lease_of_write, lease_times, list_leases,
+};
 pub use membership::membership_changed;
 pub use memory::MemoryView;
 pub use meta::{nodes, seed_meta, shards};

@@ -68,6 +68,22 @@ impl<'v> Overlay<'v> {
         Ok(records)
     }
 
+    /// The first record of a range, with the writes so far.
+    pub(crate) fn first(&self, space: Space, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, Unreadable> {
+        let slots = &self.slots[space as usize];
+        let mut stored = None;
+        self.view.scan(space, from, to, &mut |key, record| {
+            if slots.get(key).is_some_and(|slot| slot.written) {
+                return ControlFlow::Continue(()); // found below, if it is still there
+            }
+            stored = Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(record)));
+            ControlFlow::Break(())
+        })?;
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        let written = slots.range::<[u8], _>(bounds).find_map(|(key, slot)| Some((key.clone(), slot.record.clone()?)));
+        Ok([stored, written].into_iter().flatten().min_by(|a, b| a.0.cmp(&b.0)))
+    }
+
     pub(crate) fn into_writes(self) -> Vec<Write> {
         let mut writes = Vec::new();
         for (space, slots) in Space::ALL.into_iter().zip(self.slots) {

@@ -1,7 +1,7 @@
 //! What a request is answered. A refusal is an ordinary reply, the same on every replica.
 
 use ringfence_shard_router::ShardDescriptor;
-use ringfence_types::{ReplicaId, Revision};
+use ringfence_types::{FencingToken, Holder, LockName, Permits, ReplicaId, Revision, ShardId};
 use serde::{Deserialize, Serialize};
 
 /// The answer to one request of an entry.
@@ -48,6 +48,35 @@ pub enum Done {
         /// The shard clock afterwards.
         revision: Revision,
     },
+    /// The lease is the caller's.
+    Granted {
+        /// Of this lease.
+        token: FencingToken,
+        /// What to show to guards outside: the token, or that of the first who share the lock.
+        generation: FencingToken,
+        /// Which permit of a semaphore; 0 in other modes.
+        permit: u32,
+        /// Until it ends unless it is renewed.
+        ttl_left_ms: u64,
+        /// The shard clock afterwards.
+        revision: Revision,
+    },
+    /// The lock is not free, and the request waits for it.
+    Queued {
+        /// To ask again with, and to give up with.
+        ticket: Revision,
+        /// How many wait, this one included.
+        waiting: u32,
+        /// The shard clock afterwards.
+        revision: Revision,
+    },
+    /// The lease goes on.
+    Renewed {
+        /// Until it ends unless it is renewed again.
+        ttl_left_ms: u64,
+        /// Of a change of what is shown with it; else the shard clock.
+        revision: Revision,
+    },
 }
 
 impl Done {
@@ -58,7 +87,10 @@ impl Done {
             | Done::Deleted { revision, .. }
             | Done::Added { revision, .. }
             | Done::Accepted { revision }
-            | Done::Allotted { revision, .. } => *revision,
+            | Done::Allotted { revision, .. }
+            | Done::Granted { revision, .. }
+            | Done::Queued { revision, .. }
+            | Done::Renewed { revision, .. } => *revision,
         }
     }
 }
@@ -134,5 +166,86 @@ pub enum Refusal {
     Contradiction {
         /// What it knows.
         reason: String,
+    },
+    /// The lease that was shown is not current: released, expired, or never granted. Nothing was changed.
+    #[error(
+        "the lease of {lock} with token {token} is not current; {}. Stop what it protected, and acquire the lock anew",
+        .current.map_or("nobody holds the lock".into(), |current| format!("the current token is {current}"))
+    )]
+    Fenced {
+        /// Which lock.
+        lock: LockName,
+        /// What was shown.
+        token: FencingToken,
+        /// The newest there is, if the lock is held.
+        current: Option<FencingToken>,
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// A fence of another shard's lock. Never remembered.
+    #[error(
+        "the lock {lock} is not on {shard}, where the key is, so it cannot be checked in the same step. Give the key and the lock a common hash tag, as in `{{order:7}}:paid` and `{{order:7}}:lock`"
+    )]
+    FenceElsewhere {
+        /// Which lock.
+        lock: LockName,
+        /// Where the key is.
+        shard: ShardId,
+    },
+    /// The lease's deadline had passed before the renewal came, and it has ended.
+    #[error("the lease expired {late_ms} ms before this. Stop what it protected, and acquire the lock anew")]
+    LeaseExpired {
+        /// By so much, on the lease clock.
+        late_ms: u64,
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// This acquire was answered before, and what it was given has ended since.
+    #[error("the lease or the waiting that this was about is over. Acquire the lock anew, with a new request")]
+    LeaseOver {
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// The token is right, but the lease is somebody else's.
+    #[error("the lease with this token belongs to {holder}")]
+    NotTheHolder {
+        /// Who has it.
+        holder: Holder,
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// The lock is not free, and the request does not wait.
+    #[error(
+        "the lock is held by {holder} with token {token} for another {ttl_left_ms} ms unless it is renewed, and {waiting} wait for it"
+    )]
+    LockHeld {
+        /// One of those who have it.
+        holder: Holder,
+        /// Its token.
+        token: FencingToken,
+        /// Until its lease ends unless it is renewed.
+        ttl_left_ms: u64,
+        /// How many wait.
+        waiting: u32,
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// Too many wait for the lock already.
+    #[error(
+        "{waiting} wait for the lock already, and no more may. Try again later, or spread the work over more locks"
+    )]
+    LockQueueFull {
+        /// How many wait.
+        waiting: u32,
+        /// The shard clock when this was decided.
+        clock: Revision,
+    },
+    /// The semaphore is in use with another number of permits.
+    #[error("this semaphore has {of} permits as long as anybody holds one. Ask for one of {of}")]
+    PermitsDiffer {
+        /// How many it has.
+        of: Permits,
+        /// The shard clock when this was decided.
+        clock: Revision,
     },
 }

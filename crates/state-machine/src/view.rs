@@ -19,14 +19,17 @@ pub enum Space {
     Deadlines = 3,
     /// Per-shard records: descriptor, clocks, floors, limits; and the meta group's tables. Not keyed by position.
     Shard = 4,
+    /// Locks, leases, and who waits.
+    Locks = 5,
 }
 
 impl Space {
     /// Every space, in order.
-    pub const ALL: [Space; 5] = [Space::Current, Space::History, Space::Dedup, Space::Deadlines, Space::Shard];
+    pub const ALL: [Space; 6] =
+        [Space::Current, Space::History, Space::Dedup, Space::Deadlines, Space::Shard, Space::Locks];
 
     /// The spaces whose keys begin with a ring position, so that a range of the ring is one contiguous piece of each.
-    pub const BY_POSITION: [Space; 4] = [Space::Current, Space::History, Space::Dedup, Space::Deadlines];
+    pub const BY_POSITION: [Space; 5] = [Space::Current, Space::History, Space::Dedup, Space::Deadlines, Space::Locks];
 }
 
 /// Read access to a replica's state, at one moment.

@@ -175,16 +175,15 @@ impl Cluster {
     }
 
     pub(super) fn request(&mut self, key: &str, action: Action) -> Request {
+        let key = Key::new(key.to_owned()).unwrap();
+        self.request_of(Command::Mutate(Mutation { key, condition: Condition::None, action }))
+    }
+
+    /// With an id of its own.
+    pub(super) fn request_of(&mut self, command: Command) -> Request {
         self.sequence += 1;
-        Request {
-            id: Some(RequestId { client: ClientId(7), sequence: self.sequence, birth: Revision(1) }),
-            seen: Revision::ZERO,
-            command: Command::Mutate(Mutation {
-                key: Key::new(key.to_owned()).unwrap(),
-                condition: Condition::None,
-                action,
-            }),
-        }
+        let id = RequestId { client: ClientId(7), sequence: self.sequence, birth: Revision(1) };
+        Request { id: Some(id), seen: Revision::ZERO, command }
     }
 
     /// Sends a request to whoever leads until it is answered, with the same id every time.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod groups;
+mod locks;
 mod power_loss;
 mod replace;
 mod sessions;

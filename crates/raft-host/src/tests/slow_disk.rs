@@ -14,6 +14,7 @@ use ringfence_types::{ReplicaId, ShardId};
 
 use crate::apply_pool::ApplyPool;
 use crate::descriptor_cell::DescriptorCell;
+use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
 use crate::raft::{RaftEntry, log_id};
@@ -45,6 +46,7 @@ async fn nothing_is_applied_before_the_own_log_has_it() {
         store.flushed(),
         AppliedBytes::default(),
         DescriptorCell::new(Some(descriptor)),
+        Locks::default(),
     );
     let applied = || state.replica(SHARD).unwrap().unwrap().applied.map_or(0, |applied| applied.index);
     let committed = |index| stream::iter([Ok((blank(index), None))]);

@@ -11,6 +11,7 @@ use ringfence_types::{ClusterId, NodeId, ReplicaId, ShardId};
 use crate::apply_pool::ApplyPool;
 use crate::descriptor_cell::DescriptorCell;
 use crate::flushed::Flushed;
+use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
 use crate::raft::Types;
@@ -33,7 +34,17 @@ fn stores(storage: &NodeStorage) -> (ApplyPool, LogStore, Machine) {
     // It applies entries that it never put into a log.
     let (state, flushed) = (storage.state.clone(), Flushed::before(u64::MAX));
     let (applied_bytes, descriptor) = (AppliedBytes::default(), DescriptorCell::new(Some(descriptor)));
-    let machine = Machine::new(SHARD, REPLICA, state, pool.thread(SHARD), durable, flushed, applied_bytes, descriptor);
+    let machine = Machine::new(
+        SHARD,
+        REPLICA,
+        state,
+        pool.thread(SHARD),
+        durable,
+        flushed,
+        applied_bytes,
+        descriptor,
+        Locks::default(),
+    );
     (pool, log, machine)
 }
 

@@ -216,6 +216,28 @@ pub(crate) fn refusal(shard: ShardId, refusal: &Refusal) -> Error {
         }
         Refusal::WrongShard { .. } => error(Reason::WrongShard),
         Refusal::ClockOutOfRange { .. } => error(Reason::Internal),
+        Refusal::Fenced { current, clock, .. } => {
+            let error = error(Reason::Fenced).with(metadata::CLOCK, clock);
+            match current {
+                Some(current) => error.with(metadata::TOKEN, current),
+                None => error,
+            }
+        }
+        Refusal::FenceElsewhere { .. } => error(Reason::FenceElsewhere),
+        Refusal::LeaseExpired { clock, .. } => error(Reason::LeaseExpired).with(metadata::CLOCK, clock),
+        Refusal::LeaseOver { clock } => error(Reason::LeaseOver).with(metadata::CLOCK, clock),
+        Refusal::NotTheHolder { clock, .. } => error(Reason::NotTheHolder).with(metadata::CLOCK, clock),
+        Refusal::LockHeld { token, ttl_left_ms, waiting, clock, .. } => error(Reason::LockHeld)
+            .with(metadata::TOKEN, token)
+            .with(metadata::TTL_LEFT_MS, ttl_left_ms)
+            .with(metadata::WAITING, waiting)
+            .with(metadata::CLOCK, clock),
+        Refusal::LockQueueFull { waiting, clock } => {
+            error(Reason::LockQueueFull).with(metadata::WAITING, waiting).with(metadata::CLOCK, clock)
+        }
+        Refusal::PermitsDiffer { of, clock } => {
+            error(Reason::PermitsDiffer).with(metadata::PERMITS, of).with(metadata::CLOCK, clock)
+        }
         Refusal::WrongGroup | Refusal::Contradiction { .. } => error(Reason::InvalidRequest),
     }
 }

@@ -4,9 +4,12 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
-use ringfence_types::{ClientId, Key, NodeId, ReplicaId, RequestId, Revision, RingPosition, ShardId, Value};
+use ringfence_types::{
+    ClientId, Fence, FencingToken, Holder, Key, LeaseTtl, LockMode, LockName, Metadata, NodeId, Permits, ReplicaId,
+    RequestId, Revision, RingPosition, ShardId, Value,
+};
 
-use crate::keys::StoredKey;
+use crate::keys::{LockPart, StoredKey};
 use crate::record::VersionRecord;
 use crate::*;
 
@@ -51,6 +54,32 @@ fn the_log_format_never_changes() {
                 }),
             ),
             request(None, Command::Meta(MetaCommand::AllotReplica)),
+            request(id, Command::Lock(acquire(LockMode::Exclusive))),
+            request(id, Command::Lock(acquire(LockMode::Shared))),
+            request(id, Command::Lock(acquire(LockMode::Permit { of: Permits::new(3).unwrap() }))),
+            request(
+                None,
+                Command::Lock(LockCommand::Renew {
+                    lease: lease(),
+                    ttl: LeaseTtl::from_ms(200).ok(),
+                    metadata: Some(Metadata::new("m").unwrap()),
+                }),
+            ),
+            request(id, Command::Lock(LockCommand::Release(lease()))),
+            request(None, Command::Lock(LockCommand::Wait(waiter()))),
+            request(None, Command::Lock(LockCommand::GiveUp(waiter()))),
+            request(None, Command::Lock(LockCommand::Expire(vec![(lease().name, lease().token)]))),
+            request(
+                id,
+                Command::Fenced {
+                    fences: vec![Fence { lock: lease().name, token: lease().token }],
+                    mutation: Mutation {
+                        key: Key::new("k").unwrap(),
+                        condition: Condition::None,
+                        action: Action::Delete,
+                    },
+                },
+            ),
         ],
     };
     assert_eq!(hex(&entry.encode()), LOG_FORMAT_1.concat());
@@ -59,9 +88,12 @@ fn the_log_format_never_changes() {
 
 /// Wrapped for reading.
 const LOG_FORMAT_1: &[&str] = &[
-    "01e807140e010701d8040a00016b0000017600010701d8040a00016b010001760109010701d8040a00016b0201010701d804",
-    "0a00016b030802010014010701d8040a00016b040201010701d8040a00016b05017701000a01010165000a020204000a0306",
-    "000a0440000a05000103613a310005000a05010400ffffffffffffffffff01010202010b00020c00000a05020103613a3100060105000a0503",
+    "01e8071417010701d8040a00016b0000017600010701d8040a00016b010001760109010701d8040a00016b0201010701d8",
+    "040a00016b030802010014010701d8040a00016b040201010701d8040a00016b05017701000a01010165000a020204000a",
+    "0306000a0440000a05000103613a310005000a05010400ffffffffffffffffff01010202010b00020c00000a0502010361",
+    "3a3100060105000a0503010701d8040a0600016c01680064016d01010701d8040a0600016c01680164016d01010701d804",
+    "0a0600016c0168020364016d01000a0601016c01680601c80101016d010701d8040a0602016c016806000a0603016c0168",
+    "06000a0604016c016806000a060501016c06010701d8040a0701016c06016b0001",
 ];
 
 /// What is kept as the outcome of a request is told to a retry by the next build, too.
@@ -83,6 +115,23 @@ fn the_reply_format_never_changes() {
         Err(Refusal::ClockOutOfRange { now_ms: 1 << 44 }),
         Err(Refusal::WrongGroup),
         Err(Refusal::Contradiction { reason: "x".into() }),
+        Ok(Done::Granted {
+            token: FencingToken(Revision(3)),
+            generation: FencingToken(Revision(2)),
+            permit: 1,
+            ttl_left_ms: 200,
+            revision: Revision(4),
+        }),
+        Ok(Done::Queued { ticket: Revision(3), waiting: 2, revision: Revision(4) }),
+        Ok(Done::Renewed { ttl_left_ms: 200, revision: Revision(4) }),
+        Err(Refusal::Fenced { lock: lease().name, token: lease().token, current: None, clock }),
+        Err(Refusal::FenceElsewhere { lock: lease().name, shard: ShardId(3) }),
+        Err(Refusal::LeaseExpired { late_ms: 5, clock }),
+        Err(Refusal::LeaseOver { clock }),
+        Err(Refusal::NotTheHolder { holder: lease().holder, clock }),
+        Err(Refusal::LockHeld { holder: lease().holder, token: lease().token, ttl_left_ms: 5, waiting: 1, clock }),
+        Err(Refusal::LockQueueFull { waiting: 1024, clock }),
+        Err(Refusal::PermitsDiffer { of: Permits::new(3).unwrap(), clock }),
     ];
     let encoded: Vec<_> = replies.iter().map(|reply| hex(&encode_reply(reply))).collect();
     assert_eq!(encoded, REPLY_FORMAT_1);
@@ -106,6 +155,17 @@ const REPLY_FORMAT_1: &[&str] = &[
     "01010680808080808004",
     "010107",
     "0101080178",
+    "010005060401c80108",
+    "010006060208",
+    "010007c80108",
+    "010109016c060012",
+    "01010a016c03",
+    "01010b0512",
+    "01010c12",
+    "01010d016812",
+    "01010e016806050112",
+    "01010f800812",
+    "0101100312",
 ];
 
 /// The state DB outlives the build that wrote it.
@@ -136,12 +196,54 @@ fn the_record_formats_never_change() {
         "01020304050607084400000000000000070000000000000001"
     );
     assert_eq!(stored(StoredKey::Deadline { position, key: key.into() }), "010203040506070854610062");
+    let lock = |part| hex(&StoredKey::Lock { position, name: key.into(), part }.encode());
+    assert_eq!(lock(LockPart::Lock), "01020304050607084c6100ff62000100");
+    assert_eq!(lock(LockPart::Tenure(FencingToken(Revision(5)))), "01020304050607084c6100ff620001010000000000000005");
+    assert_eq!(lock(LockPart::Waiter(Revision(5))), "01020304050607084c6100ff620001020000000000000005");
+    assert_eq!(lock_records(), LOCK_FORMAT_1);
     assert_eq!(stored(StoredKey::ShardState { shard: ShardId(1) }), "000000000000000153");
     assert_eq!(stored(StoredKey::Node { node: NodeId(2) }), "00000000000000004e0000000000000002");
     assert_eq!(stored(StoredKey::MapEntry { shard: ShardId(3) }), "00000000000000004d0000000000000003");
     assert_eq!(stored(StoredKey::NextReplica), "000000000000000052");
     assert_eq!(StoredKey::decode(Space::Shard, &StoredKey::NextReplica.encode()), Ok(StoredKey::NextReplica));
     assert_eq!(hex(&seed(&descriptor(), Limits::default())[0].value.clone().unwrap()), STATE_FORMAT_1);
+}
+
+/// The records of a semaphore with one holder, and of an exclusive lock with one holder and one who waits.
+fn lock_records() -> Vec<String> {
+    let mut store = MemoryView::default();
+    store.apply_writes(&seed(&descriptor(), Limits::default()));
+    let modes = [LockMode::Permit { of: Permits::new(3).unwrap() }, LockMode::Exclusive, LockMode::Exclusive];
+    let requests = modes.into_iter().enumerate().map(|(i, mode)| {
+        let LockCommand::Acquire(mut asked) = acquire(mode) else { unreachable!("that is what it makes") };
+        asked.name = LockName::new(["s", "l", "l"][i]).unwrap();
+        Request { id: None, seen: Revision::ZERO, command: Command::Lock(LockCommand::Acquire(asked)) }
+    });
+    let entry = Entry { now_ms: 0, lease_clock_ms: 7, requests: requests.collect() };
+    store.apply_writes(&apply(&store, ShardId(4), &entry).unwrap().writes);
+    store.records(Space::Locks).map(|(_, record)| hex(record)).collect()
+}
+
+const LOCK_FORMAT_1: &[&str] =
+    &["010101", "010168016d00000404646b", "010168016d00649f75", "010303010000", "010168016d0203000202646b"];
+
+fn acquire(mode: LockMode) -> LockCommand {
+    LockCommand::Acquire(Acquire {
+        name: LockName::new("l").unwrap(),
+        holder: Holder::new("h").unwrap(),
+        mode,
+        ttl: LeaseTtl::from_ms(100).unwrap(),
+        metadata: Metadata::new("m").unwrap(),
+        waits: true,
+    })
+}
+
+fn lease() -> LeaseRef {
+    LeaseRef { name: LockName::new("l").unwrap(), holder: Holder::new("h").unwrap(), token: FencingToken(Revision(3)) }
+}
+
+fn waiter() -> WaiterRef {
+    WaiterRef { name: LockName::new("l").unwrap(), holder: Holder::new("h").unwrap(), ticket: Revision(3) }
 }
 
 const STATE_FORMAT_1: &str = "010400ffffffffffffffffff01010202010b00020c0000000000808040";
@@ -188,6 +290,11 @@ fn the_last_position_belongs_to_the_last_shard() {
         StoredKey::History { position: RingPosition::MAX, key: key.as_slice().into(), ended: Revision(i64::MAX) },
         StoredKey::Dedup { home: RingPosition::MAX, client: ClientId(u64::MAX), sequence: u64::MAX },
         StoredKey::Deadline { position: RingPosition::MAX, key: key.as_slice().into() },
+        StoredKey::Lock {
+            position: RingPosition::MAX,
+            name: key.as_slice().into(),
+            part: LockPart::Waiter(Revision(i64::MAX)),
+        },
     ] {
         let (from, to) = space_range(stored.space(), &range);
         let bytes = stored.encode();
@@ -237,7 +344,8 @@ proptest! {
                 for space in Space::ALL {
                     let _ = StoredKey::decode(space, bytes);
                     let _ = collectable(space, bytes, bytes, Revision(5), Revision(5));
-                    let _ = deadline_of_write(&Write { space, key: bytes.clone().into(), value: Some(bytes.clone().into()) });
+                    let write = Write { space, key: bytes.clone().into(), value: Some(bytes.clone().into()) };
+                    let _ = (deadline_of_write(&write), lease_of_write(&write));
                 }
             }
         }
@@ -246,26 +354,32 @@ proptest! {
     /// A state DB that was tampered with makes the replica stop, not panic and not guess.
     #[test]
     fn a_damaged_store_never_panics(
-        junk in prop::collection::vec((0usize..5, prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 1..8),
+        junk in prop::collection::vec((0usize..Space::ALL.len(), prop::collection::vec(any::<u8>(), 0..40), any::<bool>()), 1..8),
         requests in prop::collection::vec(request(), 1..4),
     ) {
         let mut store = MemoryView::default();
         store.apply_writes(&seed(&descriptor(), Limits::default()));
-        let requests_of_keys: Vec<_> = requests.iter().filter_map(|r| match &r.command {
-            Command::Mutate(m) => Some(StoredKey::Current { position: m.key.position(), key: m.key.as_ref().into() }.encode()),
+        let looked_at: Vec<_> = requests.iter().filter_map(|r| match &r.command {
+            Command::Mutate(m) | Command::Fenced { mutation: m, .. } => {
+                Some(StoredKey::Current { position: m.key.position(), key: m.key.as_ref().into() })
+            }
+            Command::Lock(command) => {
+                let (name, part) = (command.name()?, LockPart::Lock);
+                Some(StoredKey::Lock { position: name.position(), name: name.as_ref().into(), part })
+            }
             _ => None,
-        }).collect();
+        }).map(|stored| (stored.space(), stored.encode())).collect();
         for (i, (space, bytes, beside)) in junk.into_iter().enumerate() {
-            let space = Space::ALL[space];
-            let key = match requests_of_keys.get(i) {
-                Some(key) if beside && space == Space::Current => key.clone(),
-                _ => Bytes::from(bytes.clone()),
+            let (space, key) = match looked_at.get(i) {
+                Some(there) if beside => there.clone(),
+                _ => (Space::ALL[space], Bytes::from(bytes.clone())),
             };
             store.apply_writes(&[Write { space, key, value: Some(bytes.into()) }]);
         }
         let _ = apply(&store, ShardId(4), &Entry { now_ms: 1, lease_clock_ms: 1, requests });
         let _ = digest(&store, ShardId(4));
         let _ = deadlines(&store, &ShardRange::ALL, &mut |_, _| {});
+        let _ = lease_times(&store, &ShardRange::ALL, &mut |_, _, _| {});
         let _ = nodes(&store);
         let _ = shards(&store);
     }
@@ -309,6 +423,11 @@ fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => (key(), condition(), action())
             .prop_map(|(key, condition, action)| Command::Mutate(Mutation { key, condition, action })),
+        3 => lock_command().prop_map(Command::Lock),
+        2 => (prop::collection::vec((name(), token()), 0..4), key(), action()).prop_map(|(fences, key, action)| {
+            let fences = fences.into_iter().map(|(lock, token)| Fence { lock, token }).collect();
+            Command::Fenced { fences, mutation: Mutation { key, condition: Condition::None, action } }
+        }),
         1 => prop::collection::vec(key(), 0..5).prop_map(Command::ExpireKeys),
         1 => (revision(), revision()).prop_map(|(history, dedup)| Command::Collect { history, dedup }),
         1 => revision().prop_map(Command::Advance),
@@ -323,6 +442,41 @@ fn command() -> impl Strategy<Value = Command> {
         }),
         1 => Just(Command::Meta(MetaCommand::AllotReplica)),
     ]
+}
+
+fn lock_command() -> impl Strategy<Value = LockCommand> {
+    let holder = || prop::collection::vec(any::<u8>(), 1..200).prop_map(|holder| Holder::new(holder).unwrap());
+    let ttl = || (100u64..86_400_000).prop_map(|ms| LeaseTtl::from_ms(ms).unwrap());
+    let metadata = || prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Metadata::new(bytes).unwrap());
+    let mode = prop_oneof![
+        Just(LockMode::Exclusive),
+        Just(LockMode::Shared),
+        (1u32..1024).prop_map(|of| LockMode::Permit { of: Permits::new(of).unwrap() }),
+    ];
+    let lease = (name(), holder(), token()).prop_map(|(name, holder, token)| LeaseRef { name, holder, token });
+    let lease = lease.boxed();
+    let waiter = lease.clone().prop_map(|LeaseRef { name, holder, token }| WaiterRef { name, holder, ticket: token.0 });
+    let waiter = waiter.boxed();
+    let acquire = (name(), holder(), mode, ttl(), metadata(), any::<bool>());
+    prop_oneof![
+        acquire.prop_map(|(name, holder, mode, ttl, metadata, waits)| {
+            LockCommand::Acquire(Acquire { name, holder, mode, ttl, metadata, waits })
+        }),
+        (lease.clone(), prop::option::of(ttl()), prop::option::of(metadata()))
+            .prop_map(|(lease, ttl, metadata)| LockCommand::Renew { lease, ttl, metadata }),
+        lease.prop_map(LockCommand::Release),
+        waiter.clone().prop_map(LockCommand::Wait),
+        waiter.prop_map(LockCommand::GiveUp),
+        prop::collection::vec((name(), token()), 0..4).prop_map(LockCommand::Expire),
+    ]
+}
+
+fn name() -> impl Strategy<Value = LockName> {
+    prop::collection::vec(any::<u8>(), 1..200).prop_map(|name| LockName::new(name).unwrap())
+}
+
+fn token() -> impl Strategy<Value = FencingToken> {
+    any::<i64>().prop_map(|token| FencingToken(Revision(token)))
 }
 
 fn condition() -> impl Strategy<Value = Condition> {

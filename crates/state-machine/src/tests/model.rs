@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use ringfence_shard_router::{ShardDescriptor, ShardRange};
 use ringfence_types::limits::VALUE_BYTES_MAX;
-use ringfence_types::{ClientId, Key, RequestId, Revision};
+use ringfence_types::{ClientId, Fence, Key, RequestId, Revision};
 
+use super::lock_model::{Clocks, Locks};
 use crate::*;
 
 /// A version of a key, from the revision it was written at up to the one it ended at.
@@ -29,6 +30,7 @@ pub(super) struct Model {
     pub(super) dedup_floor: Revision,
     value_bytes_max: u32,
     pub(super) keys: BTreeMap<Key, Vec<Span>>,
+    pub(super) locks: Locks,
     outcomes: BTreeMap<(ClientId, u64), (Revision, Reply)>,
 }
 
@@ -42,6 +44,7 @@ impl Model {
             dedup_floor: Revision::ZERO,
             value_bytes_max: VALUE_BYTES_MAX as u32,
             keys: BTreeMap::new(),
+            locks: Locks::default(),
             outcomes: BTreeMap::new(),
         }
     }
@@ -59,18 +62,27 @@ impl Model {
 
     fn request(&mut self, now_ms: u64, ceiling: Revision, request: &Request) -> Reply {
         match &request.command {
-            Command::Mutate(mutation) => {
-                if !self.owns(&mutation.key) {
+            Command::Mutate(mutation) => return self.fenced(now_ms, ceiling, request, mutation, &[]),
+            Command::Fenced { fences, mutation } => return self.fenced(now_ms, ceiling, request, mutation, fences),
+            Command::Lock(command) => {
+                let name = command.name().map(|name| Key::new(name.bytes().clone()).unwrap());
+                if name.is_some_and(|name| !self.owns(&name)) {
                     return Err(Refusal::WrongShard { descriptor: self.descriptor.clone() });
                 }
                 let birth = request.id.map_or(Revision::ZERO, |id| id.birth);
                 self.clock = self.clock.max(request.seen.max(birth).min(ceiling));
-                let Some(id) = request.id else { return self.mutate(now_ms, mutation) };
-                if let Some(told) = self.told(&id) {
-                    return told;
+                let told = request.id.and_then(|id| self.told(&id));
+                let clocks = Clocks { clock: &mut self.clock, now_ms, lease_clock_ms: self.lease_clock_ms };
+                let reply = match (told, command) {
+                    (Some(told), LockCommand::Acquire(acquire)) => {
+                        return self.locks.again(acquire, told, clocks);
+                    }
+                    (Some(told), _) => return told,
+                    (None, command) => self.locks.run(command, clocks),
+                };
+                if let Some(id) = request.id {
+                    self.outcomes.insert((id.client, id.sequence), (id.birth, reply.clone()));
                 }
-                let reply = self.mutate(now_ms, mutation);
-                self.outcomes.insert((id.client, id.sequence), (id.birth, reply.clone()));
                 return reply;
             }
             Command::ExpireKeys(keys) => {
@@ -90,6 +102,36 @@ impl Model {
             Command::Meta(_) => return Err(Refusal::WrongGroup),
         }
         Ok(Done::Accepted { revision: self.clock })
+    }
+
+    fn fenced(
+        &mut self,
+        now_ms: u64,
+        ceiling: Revision,
+        request: &Request,
+        mutation: &Mutation,
+        fences: &[Fence],
+    ) -> Reply {
+        if !self.owns(&mutation.key) {
+            return Err(Refusal::WrongShard { descriptor: self.descriptor.clone() });
+        }
+        let is_stranger = |fence: &&Fence| !self.owns(&Key::new(fence.lock.bytes().clone()).unwrap());
+        if let Some(stranger) = fences.iter().find(is_stranger) {
+            return Err(Refusal::FenceElsewhere { lock: stranger.lock.clone(), shard: self.descriptor.shard });
+        }
+        let birth = request.id.map_or(Revision::ZERO, |id| id.birth);
+        self.clock = self.clock.max(request.seen.max(birth).min(ceiling));
+        if let Some(told) = request.id.and_then(|id| self.told(&id)) {
+            return told;
+        }
+        let reply = match self.locks.broken(fences, self.clock) {
+            Some(refusal) => Err(refusal),
+            None => self.mutate(now_ms, mutation),
+        };
+        if let Some(id) = request.id {
+            self.outcomes.insert((id.client, id.sequence), (id.birth, reply.clone()));
+        }
+        reply
     }
 
     fn told(&self, id: &RequestId) -> Option<Reply> {

@@ -14,14 +14,17 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use ringfence_shard_router::{Epoch, ShardDescriptor, ShardRange};
-use ringfence_types::{ClientId, Key, RequestId, Revision, RingPosition, ShardId, Value};
+use ringfence_types::{
+    ClientId, Fence, FencingToken, Holder, Key, LeaseTtl, LockMode, LockName, Metadata, Permits, RequestId, Revision,
+    RingPosition, ShardId, Value,
+};
 
 use super::model::Model;
 use crate::record::VersionRecord;
 use crate::*;
 
 const SHARD: ShardId = ShardId(3);
-const STEPS: usize = 400;
+const STEPS: usize = 700;
 
 /// A client that keeps the rules: the birth of a request never changes.
 const CLIENTS: [ClientId; 3] = [ClientId(1), ClientId(2), ClientId(u64::MAX)];
@@ -68,7 +71,10 @@ fn run(seed: u64) -> BTreeSet<&'static str> {
 
 /// Of all seeds together: one alone may by chance never meet some refusal.
 fn every_refusal_was_met(met: &BTreeSet<&str>) {
-    for refusal in ["ConditionFailed", "OutOfBounds", "RequestTooOld", "WrongShard", "ClockOutOfRange"] {
+    let of_keys = ["ConditionFailed", "OutOfBounds", "RequestTooOld", "WrongShard", "ClockOutOfRange"];
+    let of_locks =
+        ["Fenced", "FenceElsewhere", "LeaseExpired", "LeaseOver", "NotTheHolder", "LockHeld", "PermitsDiffer"];
+    for refusal in of_keys.into_iter().chain(of_locks) {
         assert!(met.contains(refusal), "never refused with {refusal}");
     }
 }
@@ -88,13 +94,15 @@ struct Replica {
     applied: usize,
     /// What a crash falls back to.
     durable: (MemoryView, usize),
-    /// The leader's expiry index, kept from writes.
+    /// The leader's expiry indexes, kept from writes.
     deadlines: BTreeMap<Key, u64>,
+    leases: BTreeMap<(LockName, FencingToken), u64>,
 }
 
 struct World {
     rng: StdRng,
     keys: Vec<Key>,
+    names: Vec<LockName>,
     log: Vec<Bytes>,
     model: Model,
     /// What the model answered, per entry.
@@ -111,6 +119,12 @@ struct World {
     /// Revision of the effect, by request.
     effects: BTreeMap<(ClientId, u64), Revision>,
     tallied: i64,
+    /// Whatever was granted or queued, current or not, and some that never were.
+    granted: Vec<LeaseRef>,
+    queued: Vec<WaiterRef>,
+    /// Of every lock, the highest so far.
+    highest_token: BTreeMap<LockName, FencingToken>,
+    seen_leases: BTreeSet<(LockName, FencingToken)>,
     last_revision: BTreeMap<Key, Revision>,
     refusals: BTreeSet<&'static str>,
 }
@@ -123,12 +137,18 @@ impl World {
             ShardDescriptor { shard: SHARD, range, epoch: Epoch { range: 2, membership: 5 }, replicas: Vec::new() };
         let mut store = MemoryView::default();
         store.apply_writes(&seed_of(&descriptor));
-        let replica =
-            || Replica { store: store.clone(), applied: 0, durable: (store.clone(), 0), deadlines: BTreeMap::new() };
+        let replica = || Replica {
+            store: store.clone(),
+            applied: 0,
+            durable: (store.clone(), 0),
+            deadlines: BTreeMap::new(),
+            leases: BTreeMap::new(),
+        };
         let names = ["a", "b", "c", "d", "{t}", "{t}x", "{t}x\0", "{t}x\0\u{1}", "{t}y", "\0", "u{t}"];
         let mut world = World {
             rng: StdRng::seed_from_u64(seed),
             keys: names.iter().map(|name| Key::new(*name).unwrap()).collect(),
+            names: ["a", "b", "{t}", "{t}x", "{t}x\0", "\0"].iter().map(|name| LockName::new(*name).unwrap()).collect(),
             log: Vec::new(),
             model: Model::new(descriptor),
             expected: Vec::new(),
@@ -140,6 +160,10 @@ impl World {
             sent: Vec::new(),
             effects: BTreeMap::new(),
             tallied: 0,
+            granted: Vec::new(),
+            queued: Vec::new(),
+            highest_token: BTreeMap::new(),
+            seen_leases: BTreeSet::new(),
             last_revision: BTreeMap::new(),
             refusals: BTreeSet::new(),
         };
@@ -170,15 +194,16 @@ impl World {
             18 => {
                 let replica = &mut self.replicas[who];
                 (replica.store, replica.applied) = replica.durable.clone();
-                replica.deadlines = indexed(&replica.store);
+                (replica.deadlines, replica.leases) = (indexed(&replica.store), indexed_leases(&replica.store));
                 self.invariants(who);
             }
             _ => {
                 let from = self.rng.random_range(0..self.replicas.len());
                 let (store, applied) = (snapshot(&self.replicas[from].store), self.replicas[from].applied);
                 if applied > self.replicas[who].applied {
-                    let deadlines = indexed(&store);
-                    self.replicas[who] = Replica { durable: (store.clone(), applied), store, applied, deadlines };
+                    let (deadlines, leases) = (indexed(&store), indexed_leases(&store));
+                    self.replicas[who] =
+                        Replica { durable: (store.clone(), applied), store, applied, deadlines, leases };
                     self.invariants(who);
                 }
             }
@@ -188,6 +213,9 @@ impl World {
     fn propose(&mut self) {
         self.now_ms += self.rng.random_range(0..50);
         self.lease_clock_ms += self.rng.random_range(0..20);
+        if self.rng.random_bool(0.01) {
+            self.lease_clock_ms += 16_000; // longer than a waiter may be silent
+        }
         let now_ms = match self.rng.random_range(0..12) {
             0 => 0,                    // a leader that does not trust its clock
             1 => self.now_ms - 500,    // a new leader whose clock is behind
@@ -200,23 +228,31 @@ impl World {
         let entry = Entry { now_ms, lease_clock_ms, requests };
 
         let replies = self.model.apply(&entry);
-        replies.iter().for_each(|reply| self.note(reply));
+        entry.requests.iter().zip(&replies).for_each(|(request, reply)| self.note(request, reply));
         self.expected.push(replies);
         self.log.push(entry.encode());
     }
 
     fn request(&mut self) -> Request {
         let key = self.keys.choose(&mut self.rng).unwrap().clone();
-        let command = match self.rng.random_range(0..30) {
+        let command = match self.rng.random_range(0..50) {
             0 | 1 => Command::ExpireKeys(self.keys.clone()),
             2 => Command::Collect { history: self.some_revision(), dedup: self.some_revision() },
             3 => Command::Advance(self.some_revision()),
             4 => Command::SetLimits(Limits { value_bytes_max: self.rng.random_range(3..12) }),
             5 => Command::Meta(MetaCommand::ReportShard(descriptor_of(&self.replicas[0].store))),
             6..14 if !self.sent.is_empty() => return self.retry(),
+            14..28 => Command::Lock(self.lock_command()),
             _ if key.as_ref() == TALLY.as_bytes() => {
                 let add = Action::Add { delta: 1, min: i64::MIN, max: i64::MAX };
                 Command::Mutate(Mutation { key, condition: Condition::None, action: add })
+            }
+            28..32 => {
+                let fences = (0..self.rng.random_range(1..3)).map(|_| self.some_lease()).map(fence_of).collect();
+                Command::Fenced {
+                    fences,
+                    mutation: Mutation { key, condition: self.condition(), action: self.action() },
+                }
             }
             _ => Command::Mutate(Mutation { key, condition: self.condition(), action: self.action() }),
         };
@@ -231,13 +267,84 @@ impl World {
             birth = *[Revision(i64::MAX), Revision(-1), self.some_revision()].choose(&mut self.rng).unwrap();
         }
         let id = RequestId { client, sequence: self.sent.len() as u64, birth };
-        let has_id = must_count || self.rng.random_bool(0.8);
+        let may_have_id = match &command {
+            Command::Lock(command) => matches!(command, LockCommand::Acquire(_) | LockCommand::Release(_)),
+            _ => true,
+        };
+        let has_id = may_have_id && (must_count || self.rng.random_bool(0.8));
         let seen = *[Revision::ZERO, self.seen, self.some_revision()].choose(&mut self.rng).unwrap();
         let request = Request { id: has_id.then_some(id), seen, command };
         if has_id {
             self.sent.push(request.clone());
         }
         request
+    }
+
+    fn lock_command(&mut self) -> LockCommand {
+        let name = self.names.choose(&mut self.rng).unwrap().clone();
+        let ttl = LeaseTtl::from_ms(self.rng.random_range(100..400)).unwrap();
+        let metadata = Metadata::new(*["", "x", "y"].choose(&mut self.rng).unwrap()).unwrap();
+        match self.rng.random_range(0..20) {
+            0..9 => LockCommand::Acquire(Acquire {
+                name,
+                holder: self.holder(),
+                mode: *[LockMode::Exclusive, LockMode::Shared, permits(2), permits(3)].choose(&mut self.rng).unwrap(),
+                ttl,
+                metadata,
+                waits: self.rng.random_bool(0.6),
+            }),
+            9..12 => {
+                let (ttl, metadata) =
+                    (self.rng.random_bool(0.7).then_some(ttl), self.rng.random_bool(0.5).then_some(metadata));
+                LockCommand::Renew { lease: self.some_lease(), ttl, metadata }
+            }
+            12..15 => LockCommand::Release(self.some_lease()),
+            15 | 16 => LockCommand::Wait(self.some_waiter()),
+            17 => LockCommand::GiveUp(self.some_waiter()),
+            _ => LockCommand::Expire(
+                (0..self.rng.random_range(0..6))
+                    .map(|_| self.some_lease())
+                    .map(|lease| (lease.name, lease.token))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn holder(&mut self) -> Holder {
+        Holder::new(*["ann", "bob", "cay"].choose(&mut self.rng).unwrap()).unwrap()
+    }
+
+    /// Mostly one that was granted lately, by its holder.
+    fn some_lease(&mut self) -> LeaseRef {
+        let lately = self.granted.len().saturating_sub(8);
+        let from = if self.rng.random_bool(0.8) { lately } else { 0 };
+        let known = self.granted[from..].choose(&mut self.rng).cloned();
+        let mut lease = known.unwrap_or_else(|| LeaseRef {
+            name: self.names[0].clone(),
+            holder: Holder::new("ann").unwrap(),
+            token: FencingToken(Revision(1)),
+        });
+        match self.rng.random_range(0..12) {
+            0 => lease.holder = self.holder(),
+            1 => lease.token.0.0 += self.rng.random_range(-1..2),
+            2 => lease.name = self.names.choose(&mut self.rng).unwrap().clone(),
+            _ => {}
+        }
+        lease
+    }
+
+    fn some_waiter(&mut self) -> WaiterRef {
+        let lately = self.queued.len().saturating_sub(8);
+        let known = self.queued[lately..].choose(&mut self.rng).cloned();
+        let mut waiter = known.unwrap_or_else(|| WaiterRef {
+            name: self.names[0].clone(),
+            holder: Holder::new("ann").unwrap(),
+            ticket: Revision(1),
+        });
+        if self.rng.random_bool(0.1) {
+            waiter.holder = self.holder();
+        }
+        waiter
     }
 
     /// Anything that was ever sent may come again, however late.
@@ -301,12 +408,19 @@ impl World {
                 None => replica.deadlines.remove(&key),
             };
         }
+        for (name, token, deadline) in applied.writes.iter().filter_map(lease_of_write) {
+            match deadline {
+                Some(times) => replica.leases.insert((name, token), times.deadline_ms),
+                None => replica.leases.remove(&(name, token)),
+            };
+        }
         let count = replica.applied;
         each_stored_key_is_written_once(&applied.writes);
         if !self.digests.contains_key(&count) {
             for (request, reply) in entry.requests.iter().zip(&applied.replies) {
                 self.effects_happen_once_and_later_than_those_before(request, reply);
             }
+            self.tokens_strictly_increase(who);
         }
         assert_eq!(applied.replies, self.expected[count - 1], "entry {count}: {entry:?}");
         self.invariants(who);
@@ -322,7 +436,21 @@ impl World {
     }
 
     /// A client gets its answer, and knows more.
-    fn note(&mut self, reply: &Reply) {
+    fn note(&mut self, request: &Request, reply: &Reply) {
+        let asked = match &request.command {
+            Command::Lock(LockCommand::Acquire(acquire)) => Some((acquire.name.clone(), acquire.holder.clone())),
+            Command::Lock(LockCommand::Wait(waiter)) => Some((waiter.name.clone(), waiter.holder.clone())),
+            _ => None,
+        };
+        match (reply, asked) {
+            (Ok(Done::Granted { token, .. }), Some((name, holder))) => {
+                self.granted.push(LeaseRef { name, holder, token: *token });
+            }
+            (Ok(Done::Queued { ticket, .. }), Some((name, holder))) => {
+                self.queued.push(WaiterRef { name, holder, ticket: *ticket });
+            }
+            _ => {}
+        }
         match reply {
             Ok(done) => self.seen = self.seen.max(done.revision()),
             Err(refusal) => {
@@ -336,7 +464,8 @@ impl World {
 
     /// Invariants: a request takes effect at most once, and revisions of a key strictly increase.
     fn effects_happen_once_and_later_than_those_before(&mut self, request: &Request, reply: &Reply) {
-        let (Ok(done), Command::Mutate(mutation)) = (reply, &request.command) else { return };
+        let (Command::Mutate(mutation) | Command::Fenced { mutation, .. }) = &request.command else { return };
+        let Ok(done) = reply else { return };
         let keeps_the_rules = request.id.is_none_or(|id| CLIENTS.contains(&id.client));
         if !keeps_the_rules {
             return; // it may be told again what is not remembered here
@@ -356,6 +485,59 @@ impl World {
         }
     }
 
+    /// Invariant (G4): whatever was granted since is above everything granted before, of the same lock.
+    fn tokens_strictly_increase(&mut self, who: usize) {
+        for (name, token) in self.replicas[who].leases.keys() {
+            if self.seen_leases.contains(&(name.clone(), *token)) {
+                continue;
+            }
+            let before = self.highest_token.get(name);
+            assert!(before.is_none_or(|before| before < token), "{name}: {token} after {before:?}");
+        }
+        for (name, token) in self.replicas[who].leases.keys() {
+            let highest = self.highest_token.entry(name.clone()).or_default();
+            *highest = (*highest).max(*token);
+            self.seen_leases.insert((name.clone(), *token));
+        }
+    }
+
+    /// Invariants: who holds a lock may hold it together; what the lock's record says is what its leases and waiters are;
+    /// once all is applied they are the model's.
+    fn locks_are_as_they_should_be(&self, store: &MemoryView, is_present: bool) {
+        for name in self.names.iter().filter(|name| descriptor_of(store).range.contains(name.position())) {
+            let found = inspect(store, SHARD, name).unwrap().unwrap().value;
+            let holders = match &found.held {
+                HeldAs::Free => 0,
+                HeldAs::Exclusive => 1,
+                HeldAs::Shared { holders, .. } => *holders as usize,
+                HeldAs::Permits { taken, of } => {
+                    let permits: BTreeSet<u32> = found.leases.iter().map(|lease| lease.permit).collect();
+                    assert!(permits == *taken && taken.len() <= of.count() as usize, "{name}: {found:?}");
+                    taken.len()
+                }
+            };
+            assert_eq!(holders, found.leases.len(), "{name}: {found:?}");
+            let modes: BTreeSet<_> = found.leases.iter().map(|lease| format!("{:?}", lease.mode)).collect();
+            assert!(modes.len() <= 1, "{name}: {found:?}");
+            if is_present {
+                let lock = self.model.locks.by_name.get(name).cloned().unwrap_or_default();
+                let of_model = lock.leases.iter().map(|lease| {
+                    let left_ms = lease.deadline_ms.saturating_sub(self.model.lease_clock_ms);
+                    (lease.token, &lease.holder, &lease.metadata, lease.permit, lease.generation, left_ms)
+                });
+                let of_store = found.leases.iter().map(|lease| {
+                    (lease.token.0, &lease.holder, &lease.metadata, lease.permit, lease.generation.0, lease.ttl_left_ms)
+                });
+                assert!(of_model.eq(of_store), "{name}: {found:?} {lock:?}");
+                let queue = lock.queue.iter().map(|waiting| (waiting.ticket, &waiting.request.holder));
+                assert!(
+                    queue.eq(found.waiters.iter().map(|waiter| (waiter.ticket, &waiter.holder))),
+                    "{name}: {found:?}"
+                );
+            }
+        }
+    }
+
     fn invariants(&mut self, who: usize) {
         let (store, applied) = (&self.replicas[who].store, self.replicas[who].applied);
         let state = ShardState::load(store, SHARD).unwrap().unwrap();
@@ -365,6 +547,8 @@ impl World {
         assert_eq!(known, digest, "replicas differ after {applied} entries");
 
         deadlines_are_in_step(store, &self.replicas[who].deadlines);
+        assert_eq!(indexed_leases(store), self.replicas[who].leases, "whoever follows the writes knows all leases");
+        self.locks_are_as_they_should_be(store, applied == self.log.len());
         let span = (state.clock.0 - state.history_floor.0).max(0);
         let back = self.rng.random_range(0..=span) >> self.rng.random_range(0..40);
         for at in [state.history_floor, state.clock, Revision(state.clock.0 - back)] {
@@ -415,6 +599,7 @@ impl World {
     fn the_run_was_worth_it(&self) {
         assert!(self.effects.len() > 50, "hardly anything took effect: {}", self.effects.len());
         assert!(self.tallied > 3, "hardly anything was tallied: {}", self.tallied);
+        assert!(self.seen_leases.len() > 10, "hardly anything was granted: {}", self.seen_leases.len());
     }
 }
 
@@ -446,6 +631,21 @@ fn indexed(store: &MemoryView) -> BTreeMap<Key, u64> {
     let range = descriptor_of(store).range;
     deadlines(store, &range, &mut |key, deadline_ms| assert_eq!(found.insert(key, deadline_ms), None)).unwrap();
     found
+}
+
+fn indexed_leases(store: &MemoryView) -> BTreeMap<(LockName, FencingToken), u64> {
+    let mut found = BTreeMap::new();
+    let mut add = |name, token, times: LeaseTimes| assert_eq!(found.insert((name, token), times.deadline_ms), None);
+    lease_times(store, &descriptor_of(store).range, &mut add).unwrap();
+    found
+}
+
+fn permits(of: u32) -> LockMode {
+    LockMode::Permit { of: Permits::new(of).unwrap() }
+}
+
+fn fence_of(lease: LeaseRef) -> Fence {
+    Fence { lock: lease.name, token: lease.token }
 }
 
 /// What a snapshot of the shard carries.
@@ -522,5 +722,13 @@ fn name_of(refusal: &Refusal) -> &'static str {
         Refusal::ClockOutOfRange { .. } => "ClockOutOfRange",
         Refusal::WrongGroup => "WrongGroup",
         Refusal::Contradiction { .. } => "Contradiction",
+        Refusal::Fenced { .. } => "Fenced",
+        Refusal::FenceElsewhere { .. } => "FenceElsewhere",
+        Refusal::LeaseExpired { .. } => "LeaseExpired",
+        Refusal::LeaseOver { .. } => "LeaseOver",
+        Refusal::NotTheHolder { .. } => "NotTheHolder",
+        Refusal::LockHeld { .. } => "LockHeld",
+        Refusal::LockQueueFull { .. } => "LockQueueFull",
+        Refusal::PermitsDiffer { .. } => "PermitsDiffer",
     }
 }

@@ -5,7 +5,10 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
-use ringfence_types::{ClientId, HashTag, Key, NodeId, ReplicaId, RequestId, Revision, RingPosition, ShardId, Value};
+use ringfence_types::{
+    ClientId, Fence, FencingToken, HashTag, Holder, Key, LeaseTtl, LockMode, LockName, Metadata, NodeId, Permits,
+    ReplicaId, RequestId, Revision, RingPosition, ShardId, Value,
+};
 
 use crate::*;
 
@@ -43,6 +46,9 @@ enum Step {
         id: Option<String>,
         #[arg(key)]
         seen: Option<i64>,
+        /// `lock@token`, several with commas between.
+        #[arg(key)]
+        fence: Option<String>,
     },
     Del {
         key: String,
@@ -96,6 +102,55 @@ enum Step {
         forgotten: u64,
     },
     Allot,
+
+    /// `mode` is `exclusive` (if not given), `shared`, or the number of permits.
+    Acquire {
+        lock: String,
+        holder: String,
+        #[arg(key)]
+        ttl: u64,
+        #[arg(key)]
+        mode: Option<String>,
+        #[arg(key, optional)]
+        wait: bool,
+        #[arg(key, optional)]
+        metadata: String,
+        #[arg(key)]
+        id: Option<String>,
+    },
+    /// `lease` is `lock@token`.
+    Renew {
+        lease: String,
+        holder: String,
+        #[arg(key)]
+        ttl: Option<u64>,
+        #[arg(key)]
+        metadata: Option<String>,
+    },
+    Release {
+        lease: String,
+        holder: String,
+        #[arg(key)]
+        id: Option<String>,
+    },
+    /// `waiter` is `lock@ticket`.
+    Wait {
+        waiter: String,
+        holder: String,
+    },
+    GiveUp {
+        waiter: String,
+        holder: String,
+    },
+    /// The leader says that these leases, `lock@token`, are due.
+    ExpireLeases(Vec<String>),
+    Inspect(String),
+    Leases {
+        #[arg(key, optional)]
+        prefix: String,
+        #[arg(key)]
+        limit: Option<usize>,
+    },
 
     /// Removes physically what lies below the floors, as a store's compaction does.
     Sweep,
@@ -203,14 +258,15 @@ impl goldenscript::Runner for Script {
                 Ok(out)
             }
 
-            Step::Put { key, value, ttl, condition, id, seen } => {
+            Step::Put { key, value, ttl, condition, id, seen, fence } => {
                 let action = Action::Put { value: Value::new(value.clone())?, ttl_ms: *ttl };
-                self.mutate(key, condition, id, seen.unwrap_or(0), action)
+                let fences = fence.iter().flat_map(|fences| fences.split(',')).map(parse_fence);
+                self.mutate(key, condition, id, seen.unwrap_or(0), action, fences.collect::<Result<_, _>>()?)
             }
-            Step::Del { key, condition, id } => self.mutate(key, condition, id, 0, Action::Delete),
+            Step::Del { key, condition, id } => self.mutate(key, condition, id, 0, Action::Delete, Vec::new()),
             Step::Add { key, delta, min, max, condition, id } => {
                 let (min, max) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
-                self.mutate(key, condition, id, 0, Action::Add { delta: *delta, min, max })
+                self.mutate(key, condition, id, 0, Action::Add { delta: *delta, min, max }, Vec::new())
             }
             Step::Expire(keys) => {
                 let keys: Result<Vec<Key>, _> = keys.iter().map(|key| Key::new(key.clone())).collect();
@@ -244,6 +300,61 @@ impl goldenscript::Runner for Script {
                 self.command(Command::Meta(MetaCommand::ReviveNode { info, forgotten: vec![*forgotten] }))
             }
             Step::Allot => self.command(Command::Meta(MetaCommand::AllotReplica)),
+
+            Step::Acquire { lock, holder, ttl, mode, wait, metadata, id } => {
+                let acquire = Acquire {
+                    name: LockName::new(lock.clone())?,
+                    holder: Holder::new(holder.clone())?,
+                    mode: parse_mode(mode.as_deref())?,
+                    ttl: LeaseTtl::from_ms(*ttl)?,
+                    metadata: Metadata::new(metadata.clone())?,
+                    waits: *wait,
+                };
+                self.lock(LockCommand::Acquire(acquire), id)
+            }
+            Step::Renew { lease, holder, ttl, metadata } => {
+                let ttl = ttl.map(LeaseTtl::from_ms).transpose()?;
+                let metadata = metadata.clone().map(Metadata::new).transpose()?;
+                self.lock(LockCommand::Renew { lease: lease_of(lease, holder)?, ttl, metadata }, &None)
+            }
+            Step::Release { lease, holder, id } => self.lock(LockCommand::Release(lease_of(lease, holder)?), id),
+            Step::Wait { waiter, holder } => self.lock(LockCommand::Wait(waiter_of(waiter, holder)?), &None),
+            Step::GiveUp { waiter, holder } => self.lock(LockCommand::GiveUp(waiter_of(waiter, holder)?), &None),
+            Step::ExpireLeases(leases) => {
+                let due: Result<Vec<_>, _> = leases.iter().map(|lease| parse_fence(lease)).collect();
+                let due = due?.into_iter().map(|Fence { lock, token }| (lock, token)).collect();
+                self.lock(LockCommand::Expire(due), &None)
+            }
+            Step::Inspect(lock) => {
+                let name = LockName::new(lock.clone())?;
+                let found = inspect(&self.store, self.shard, &name)??.value;
+                let mut out = String::new();
+                writeln!(out, "{:?}", found.held)?;
+                for lease in &found.leases {
+                    writeln!(out, "{}", show_lease(lease))?;
+                }
+                for WaiterView { ticket, holder, mode, is_silent } in &found.waiters {
+                    let silent = if *is_silent { " silent" } else { "" };
+                    writeln!(out, "ticket={ticket} {holder} {mode:?}{silent}")?;
+                }
+                Ok(out)
+            }
+            Step::Leases { prefix, limit } => {
+                let (limit, prefix) = (limit.unwrap_or(100), prefix.clone().into());
+                let mut query = LeaseQuery { prefix, after: None, limit, examined_max: 1000 };
+                let mut out = String::new();
+                loop {
+                    let page = list_leases(&self.store, self.shard, &query)??.value;
+                    for lease in &page.leases {
+                        writeln!(out, "{}", show_lease(lease))?;
+                    }
+                    query.after = page.resume;
+                    if query.after.is_none() {
+                        return Ok(out);
+                    }
+                    writeln!(out, "-- next page")?;
+                }
+            }
 
             Step::Sweep => {
                 let state = self.state()?;
@@ -337,11 +448,21 @@ impl Script {
         id: &Option<String>,
         seen: i64,
         action: Action,
+        fences: Vec<Fence>,
     ) -> Result<String, Box<dyn Error>> {
         let condition = condition.as_deref().map(parse_condition).transpose()?.unwrap_or_default();
         let mutation = Mutation { key: Key::new(key.to_string())?, condition, action };
         let id = id.as_deref().map(parse_id).transpose()?;
-        self.request(Request { id, seen: Revision(seen), command: Command::Mutate(mutation) })
+        let command = match fences.is_empty() {
+            true => Command::Mutate(mutation),
+            false => Command::Fenced { fences, mutation },
+        };
+        self.request(Request { id, seen: Revision(seen), command })
+    }
+
+    fn lock(&mut self, command: LockCommand, id: &Option<String>) -> Result<String, Box<dyn Error>> {
+        let id = id.as_deref().map(parse_id).transpose()?;
+        self.request(Request { id, seen: Revision::ZERO, command: Command::Lock(command) })
     }
 
     /// Applies a request in an entry of its own, or gathers it.
@@ -360,7 +481,13 @@ impl Script {
         let applied = apply(&self.store, self.shard, &entry)?;
         self.store.apply_writes(&applied.writes);
         self.state()?.check();
-        Ok(applied.replies.into_iter().map(|reply| reply.map(show_done)).collect())
+        let wakes = applied.wakes.iter().map(|Wake { name, ticket }| format!("\nwakes {name} ticket={ticket}"));
+        let wakes: String = wakes.collect();
+        let mut replies: Vec<_> = applied.replies.into_iter().map(|reply| reply.map(show_done)).collect();
+        if let Some(Ok(last)) = replies.last_mut() {
+            last.push_str(&wakes);
+        }
+        Ok(replies)
     }
 
     fn records(&self) -> Result<String, Box<dyn Error>> {
@@ -375,6 +502,7 @@ impl Script {
                     }
                     keys::StoredKey::Dedup { client, sequence, .. } => writeln!(out, "dedup {client}.{sequence}")?,
                     keys::StoredKey::Deadline { key, .. } => writeln!(out, "deadline {}", text(&key))?,
+                    keys::StoredKey::Lock { name, part, .. } => writeln!(out, "lock {} {part:?}", text(&name))?,
                     keys::StoredKey::ShardState { shard } => writeln!(out, "state {shard}")?,
                     keys::StoredKey::Node { node } => writeln!(out, "node {node}")?,
                     keys::StoredKey::MapEntry { shard } => writeln!(out, "map {shard}")?,
@@ -409,6 +537,42 @@ fn parse_id(text: &str) -> Result<RequestId, Box<dyn Error>> {
     Ok(RequestId { client: ClientId(client.parse()?), sequence: sequence.parse()?, birth: Revision(birth.parse()?) })
 }
 
+/// `lock@token`.
+fn parse_fence(text: &str) -> Result<Fence, Box<dyn Error>> {
+    let (lock, token) = text.split_once('@').ok_or("a lease is lock@token")?;
+    Ok(Fence { lock: LockName::new(lock.to_string())?, token: FencingToken(Revision(token.parse()?)) })
+}
+
+fn lease_of(lease: &str, holder: &str) -> Result<LeaseRef, Box<dyn Error>> {
+    let Fence { lock: name, token } = parse_fence(lease)?;
+    Ok(LeaseRef { name, holder: Holder::new(holder.to_string())?, token })
+}
+
+fn waiter_of(waiter: &str, holder: &str) -> Result<WaiterRef, Box<dyn Error>> {
+    let LeaseRef { name, holder, token } = lease_of(waiter, holder)?;
+    Ok(WaiterRef { name, holder, ticket: token.0 })
+}
+
+fn parse_mode(text: Option<&str>) -> Result<LockMode, Box<dyn Error>> {
+    Ok(match text {
+        None | Some("exclusive") => LockMode::Exclusive,
+        Some("shared") => LockMode::Shared,
+        Some(permits) => LockMode::Permit { of: Permits::new(permits.parse()?)? },
+    })
+}
+
+fn show_lease(lease: &LeaseView) -> String {
+    let LeaseView { name, token, holder, metadata, mode, permit, generation, ticket, ttl, ttl_left_ms } = lease;
+    let metadata = match metadata.bytes().is_empty() {
+        true => String::new(),
+        false => format!(" metadata={}", metadata.bytes().escape_ascii()),
+    };
+    format!(
+        "{name}@{token} {holder} {mode:?} permit={permit} generation={generation} ticket={ticket} left={ttl_left_ms} of {}{metadata}",
+        ttl.as_ms()
+    )
+}
+
 fn show_done(done: Done) -> String {
     match done {
         Done::Put { revision, version } => format!("put revision={revision} version={version}"),
@@ -417,6 +581,11 @@ fn show_done(done: Done) -> String {
             format!("added revision={revision} version={version} value={value}")
         }
         Done::Accepted { revision } => format!("accepted clock={revision}"),
+        Done::Granted { token, generation, permit, ttl_left_ms, .. } => {
+            format!("granted token={token} generation={generation} permit={permit} left={ttl_left_ms}")
+        }
+        Done::Queued { ticket, waiting, .. } => format!("queued ticket={ticket} waiting={waiting}"),
+        Done::Renewed { ttl_left_ms, revision } => format!("renewed left={ttl_left_ms} revision={revision}"),
         Done::Allotted { replica, revision } => format!("allotted {replica} clock={revision}"),
     }
 }

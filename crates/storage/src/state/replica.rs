@@ -9,12 +9,13 @@ use crate::seal::{seal, unseal};
 use crate::{LogPosition, StorageError};
 
 /// After the spaces of the state machine.
-pub(super) const REPLICAS: Table = Table(5);
+pub(super) const REPLICAS: Table = Table(6);
 /// Chunks of a snapshot that is being installed, at `shard(8) | sequence(8)`.
-pub(super) const STAGED: Table = Table(6);
+pub(super) const STAGED: Table = Table(7);
 
 /// The tables of the state DB: the spaces in their order, then ours.
-pub(super) const TABLES: &[&str] = &["current", "history", "dedup", "deadlines", "shard", "replicas", "staged"];
+pub(super) const TABLES: &[&str] =
+    &["current", "history", "dedup", "deadlines", "shard", "locks", "replicas", "staged"];
 
 const _: () = assert!(TABLES.len() == ringfence_state_machine::Space::ALL.len() + 2);
 

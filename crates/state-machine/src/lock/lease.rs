@@ -1,0 +1,68 @@
+//! What a holder does with its lease.
+
+use ringfence_types::{FencingToken, LeaseTtl, Metadata};
+
+use super::record::Tenure;
+use super::{Keeper, LeaseRef, Place};
+use crate::{Done, Refusal, Reply, Unreadable};
+
+impl Keeper<'_, '_> {
+    pub(super) fn renew(
+        &mut self,
+        lease: &LeaseRef,
+        ttl: Option<LeaseTtl>,
+        metadata: Option<&Metadata>,
+    ) -> Result<Reply, Unreadable> {
+        let place = Place::of(&lease.name);
+        let mut tenure = match self.own(&place, lease)? {
+            Ok(tenure) => tenure,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if tenure.deadline_ms <= self.state.lease_clock_ms {
+            let late_ms = self.state.lease_clock_ms - tenure.deadline_ms;
+            self.expire(&lease.name, &place, lease.token)?;
+            return Ok(Err(Refusal::LeaseExpired { late_ms, clock: self.state.clock }));
+        }
+        if let Some(ttl) = ttl {
+            tenure.ttl = ttl;
+            tenure.deadline_ms = self.state.lease_clock_ms.saturating_add(ttl.as_ms());
+        }
+        let mut revision = self.state.clock;
+        if let Some(metadata) = metadata.filter(|metadata| **metadata != tenure.metadata) {
+            tenure.metadata = metadata.clone();
+            revision = self.next_revision();
+        }
+        self.save_tenure(&place, lease.token, &tenure);
+        let ttl_left_ms = tenure.deadline_ms.saturating_sub(self.state.lease_clock_ms);
+        Ok(Ok(Done::Renewed { ttl_left_ms, revision }))
+    }
+
+    pub(super) fn release(&mut self, lease: &LeaseRef) -> Result<Reply, Unreadable> {
+        let place = Place::of(&lease.name);
+        let tenure = match self.own(&place, lease)? {
+            Ok(tenure) => tenure,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut lock = self.lock(&place)?;
+        self.end(&place, &mut lock, lease.token, &tenure)?;
+        self.advance(&lease.name, &place, &mut lock)?;
+        self.save(&place, &lock);
+        Ok(Ok(self.accepted()))
+    }
+
+    /// The lease, if it is current and the caller's.
+    fn own(&mut self, place: &Place, lease: &LeaseRef) -> Result<Result<Tenure, Refusal>, Unreadable> {
+        let Some(tenure) = self.tenure(place, lease.token)? else {
+            return Ok(Err(self.fenced(lease, place)?));
+        };
+        if tenure.holder != lease.holder {
+            return Ok(Err(Refusal::NotTheHolder { holder: tenure.holder, clock: self.state.clock }));
+        }
+        Ok(Ok(tenure))
+    }
+
+    fn fenced(&mut self, lease: &LeaseRef, place: &Place) -> Result<Refusal, Unreadable> {
+        let current: Option<FencingToken> = self.tenures(place)?.last().map(|(token, _)| *token);
+        Ok(Refusal::Fenced { lock: lease.name.clone(), token: lease.token, current, clock: self.state.clock })
+    }
+}

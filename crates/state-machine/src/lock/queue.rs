@@ -1,0 +1,59 @@
+//! Whose turn it is.
+
+use ringfence_types::{LockName, Revision};
+
+use super::record::{LockRecord, Waiter};
+use super::{Keeper, Place, Wake};
+use crate::keys::{LockPart, StoredKey};
+use crate::{Space, Unreadable, record};
+
+impl Keeper<'_, '_> {
+    /// Grants to those at the head of the queue whom the lock admits, in order, and passes over those who were not heard of
+    /// for too long.
+    pub(super) fn advance(&mut self, name: &LockName, place: &Place, lock: &mut LockRecord) -> Result<(), Unreadable> {
+        while lock.waiting > 0 {
+            let (ticket, waiter) = self.first_waiter(place)?;
+            let is_silent = self.is_silent(&waiter);
+            if !is_silent && !Keeper::admits(lock, waiter.mode) {
+                return Ok(());
+            }
+            self.forget_waiter(place, lock, ticket)?;
+            if !is_silent {
+                self.grant(place, lock, &waiter, Some(ticket));
+                self.wakes.push(Wake { name: name.clone(), ticket });
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets all who were not heard of for too long, and says how many those were.
+    pub(super) fn forget_silent(&mut self, place: &Place, lock: &mut LockRecord) -> Result<u32, Unreadable> {
+        let (from, to) = place.waiters();
+        let before = lock.waiting;
+        for (stored, waiter) in self.overlay.range(Space::Locks, &from, &to)? {
+            if self.is_silent(&record::decode_plain(&waiter, "waiter")?) {
+                self.forget_waiter(place, lock, ticket_of(&stored)?)?;
+            }
+        }
+        Ok(before - lock.waiting)
+    }
+
+    fn is_silent(&self, waiter: &Waiter) -> bool {
+        waiter.present_until_ms < self.state.lease_clock_ms
+    }
+
+    fn first_waiter(&mut self, place: &Place) -> Result<(Revision, Waiter), Unreadable> {
+        let (from, to) = place.waiters();
+        let Some((stored, waiter)) = self.overlay.first(Space::Locks, &from, &to)? else {
+            return Err(Unreadable::new("a lock says that somebody waits for it, and nobody does"));
+        };
+        Ok((ticket_of(&stored)?, record::decode_plain(&waiter, "waiter")?))
+    }
+}
+
+fn ticket_of(stored: &[u8]) -> Result<Revision, Unreadable> {
+    match StoredKey::decode(Space::Locks, stored)? {
+        StoredKey::Lock { part: LockPart::Waiter(ticket), .. } => Ok(ticket),
+        other => Err(Unreadable::new(format!("not a waiter: {other:?}"))),
+    }
+}

@@ -1,0 +1,50 @@
+//! The stored records of locks. Postcard behind a format byte: see [`crate::record`].
+
+use ringfence_types::{FencingToken, Holder, LeaseTtl, LockMode, Metadata, Revision};
+use serde::{Deserialize, Serialize};
+
+use super::{HeldAs, LeaseTimes};
+
+/// A lock that is held or waited for. Absent otherwise.
+///
+/// * `held` has as many holders as the lock has tenures, and `waiting` is the number of its waiters.
+/// * While somebody waits, the first in the queue is not admitted by `held`, or was not heard of for too long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LockRecord {
+    pub(crate) held: HeldAs,
+    pub(crate) waiting: u32,
+}
+
+/// A lease, from its grant to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tenure {
+    pub(crate) holder: Holder,
+    pub(crate) metadata: Metadata,
+    pub(crate) mode: LockMode,
+    /// 0 if the mode has no permits.
+    pub(crate) permit: u32,
+    /// What the holder shows outside: its token, or that of the first who share the lock.
+    pub(crate) generation: FencingToken,
+    /// By which it was waited for; the token's revision if it was not.
+    pub(crate) ticket: Revision,
+    pub(crate) ttl: LeaseTtl,
+    /// On the lease clock.
+    pub(crate) deadline_ms: u64,
+}
+
+impl Tenure {
+    pub(crate) fn times(&self) -> LeaseTimes {
+        LeaseTimes { deadline_ms: self.deadline_ms, ttl: self.ttl }
+    }
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waiter {
+    pub(crate) holder: Holder,
+    pub(crate) metadata: Metadata,
+    pub(crate) mode: LockMode,
+    pub(crate) ttl: LeaseTtl,
+    /// It is passed over once the lease clock is beyond this.
+    pub(crate) present_until_ms: u64,
+}
