@@ -40,7 +40,7 @@ impl Keeper<'_, '_> {
             lock.waiting += 1;
             Ok(Done::Queued { ticket, waiting: lock.waiting, revision: ticket })
         };
-        self.save(&place, &lock);
+        self.save(&place, &lock)?;
         Ok(reply)
     }
 
@@ -79,9 +79,7 @@ impl Keeper<'_, '_> {
         let place = Place::of(&waiter.name);
         let mut lock = self.lock(&place)?;
         match self.standing(&place, waiter)? {
-            Standing::Waits(_) => {
-                self.forget_waiter(&place, &mut lock, waiter.ticket)?;
-            }
+            Standing::Waits(_) => self.forget_waiter(&place, &mut lock, waiter.ticket)?,
             Standing::Holds(token, tenure) => self.end(&place, &mut lock, token, &tenure)?,
             Standing::AnothersTicket(holder) => {
                 return Ok(Err(Refusal::NotTheHolder { holder, clock: self.state.clock }));
@@ -89,7 +87,7 @@ impl Keeper<'_, '_> {
             Standing::Over => return Ok(Ok(self.accepted())),
         }
         self.advance(&waiter.name, &place, &mut lock)?;
-        self.save(&place, &lock);
+        self.save(&place, &lock)?;
         Ok(Ok(self.accepted()))
     }
 
@@ -119,9 +117,9 @@ impl Keeper<'_, '_> {
         let first = self.tenures(place)?.into_iter().next();
         Ok(match first {
             Some((token, tenure)) => Refusal::LockHeld {
+                ttl_left_ms: tenure.ttl_left_ms(self.state.lease_clock_ms),
                 holder: tenure.holder,
                 token,
-                ttl_left_ms: tenure.deadline_ms.saturating_sub(self.state.lease_clock_ms),
                 waiting: lock.waiting,
                 clock,
             },
@@ -139,7 +137,7 @@ enum Standing {
 
 /// Whether a newcomer is admitted: nobody overtakes those who wait.
 fn is_next(lock: &LockRecord, mode: LockMode) -> bool {
-    lock.waiting == 0 && Keeper::admits(lock, mode)
+    lock.waiting == 0 && lock.held.admits(mode)
 }
 
 /// How many permits there are, if another number was asked for.

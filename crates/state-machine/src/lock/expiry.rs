@@ -4,6 +4,8 @@
 //! [`lease_of_write`] afterwards, and proposes [`LockCommand::Expire`](crate::LockCommand::Expire) for those that are due by
 //! its lease clock. It may be late, or wrong after a change of leader: what is not due by the *entry's* lease clock stays.
 
+use std::borrow::Cow;
+
 use ringfence_types::{FencingToken, LeaseTtl, LockName};
 
 use super::record::{LockRecord, Tenure};
@@ -21,7 +23,7 @@ impl Keeper<'_, '_> {
         let mut lock = self.lock(place)?;
         self.end(place, &mut lock, token, &tenure)?;
         self.advance(name, place, &mut lock)?;
-        self.save(place, &lock);
+        self.save(place, &lock)?;
         Ok(())
     }
 
@@ -59,12 +61,14 @@ pub fn lease_of_write(write: &Write) -> Option<(LockName, FencingToken, Option<L
     Some((name, token, times))
 }
 
+/// As it stands in a stored key.
+pub(super) fn lock_name(stored: Cow<'_, [u8]>) -> Result<LockName, Unreadable> {
+    LockName::new(stored.into_owned()).map_err(|e| Unreadable::new(format!("a lease of no lock: {e}")))
+}
+
 fn lease_of_key(stored: &[u8]) -> Result<Option<(LockName, FencingToken)>, Unreadable> {
     match StoredKey::decode(Space::Locks, stored)? {
-        StoredKey::Lock { name, part: LockPart::Tenure(token), .. } => {
-            let name = LockName::new(name.into_owned());
-            Ok(Some((name.map_err(|e| Unreadable::new(format!("a lease of no lock: {e}")))?, token)))
-        }
+        StoredKey::Lock { name, part: LockPart::Tenure(token), .. } => Ok(Some((lock_name(name)?, token))),
         _ => Ok(None),
     }
 }

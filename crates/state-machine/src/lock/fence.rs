@@ -4,7 +4,7 @@
 //! table, and nothing else: no clock, neither of the writer nor of ours. A lease past its deadline whose end was not applied
 //! yet is still the only one, so its write harms nobody.
 
-use ringfence_types::{Fence, FencingToken};
+use ringfence_types::{Fence, FencingToken, LockName};
 
 use super::Place;
 use crate::keys::{LockPart, StoredKey};
@@ -26,11 +26,22 @@ pub(crate) fn broken(
     for Fence { lock, token } in fences {
         let place = Place::of(lock);
         if overlay.get(Space::Locks, &place.tenure(*token))?.is_none() {
-            let (lock, token, current) = (lock.clone(), *token, newest(overlay, &place)?);
-            return Ok(Some(Refusal::Fenced { lock, token, current, clock: state.clock }));
+            return refusal(overlay, state, &place, lock, *token).map(Some);
         }
     }
     Ok(None)
+}
+
+/// What whoever shows a token is told that is not current.
+pub(super) fn refusal(
+    overlay: &Overlay<'_>,
+    state: &ShardState,
+    place: &Place,
+    lock: &LockName,
+    token: FencingToken,
+) -> Result<Refusal, Unreadable> {
+    let current = newest(overlay, place)?;
+    Ok(Refusal::Fenced { lock: lock.clone(), token, current, clock: state.clock })
 }
 
 fn newest(overlay: &Overlay<'_>, place: &Place) -> Result<Option<FencingToken>, Unreadable> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ringfence_types::limits::LOCK_HOLDERS_MAX;
 use ringfence_types::{FencingToken, LockMode, Permits};
 use serde::{Deserialize, Serialize};
 
@@ -37,10 +38,10 @@ pub enum HeldAs {
 
 impl HeldAs {
     /// Whether one more may come in.
-    pub(super) fn admits(&self, mode: LockMode, holders_max: u32) -> bool {
+    pub(super) fn admits(&self, mode: LockMode) -> bool {
         match (self, mode) {
             (HeldAs::Free, _) => true,
-            (HeldAs::Shared { holders, .. }, LockMode::Shared) => *holders < holders_max,
+            (HeldAs::Shared { holders, .. }, LockMode::Shared) => *holders < LOCK_HOLDERS_MAX,
             (HeldAs::Permits { of, taken }, LockMode::Permit { of: asked }) => {
                 asked == *of && taken.len() < of.count() as usize
             }

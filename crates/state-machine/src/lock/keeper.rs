@@ -1,6 +1,5 @@
 //! Changes the locks of a shard while an entry is applied.
 
-use ringfence_types::limits::LOCK_HOLDERS_MAX;
 use ringfence_types::{FencingToken, LockName, Revision};
 
 use super::record::{LockRecord, Tenure, Waiter};
@@ -58,14 +57,17 @@ impl Keeper<'_, '_> {
     }
 
     pub(super) fn lock(&mut self, place: &Place) -> Result<LockRecord, Unreadable> {
-        let stored = self.overlay.get(Space::Locks, &place.lock())?;
-        stored.map_or(Ok(LockRecord::default()), |stored| record::decode_plain(&stored, "lock"))
+        LockRecord::read(self.overlay.get(Space::Locks, &place.lock())?)
     }
 
     /// Keeps a lock that is held or waited for, and forgets any other.
-    pub(super) fn save(&mut self, place: &Place, lock: &LockRecord) {
+    pub(super) fn save(&mut self, place: &Place, lock: &LockRecord) -> Result<(), Unreadable> {
         let is_wanted = *lock != LockRecord::default();
-        self.overlay.put(Space::Locks, place.lock(), is_wanted.then(|| record::encode_plain(lock)));
+        let (stored, after) = (place.lock(), is_wanted.then(|| record::encode_plain(lock)));
+        if self.overlay.get(Space::Locks, &stored)? != after {
+            self.overlay.put(Space::Locks, stored, after); // a refusal costs no write
+        }
+        Ok(())
     }
 
     pub(super) fn tenure(&mut self, place: &Place, token: FencingToken) -> Result<Option<Tenure>, Unreadable> {
@@ -77,7 +79,7 @@ impl Keeper<'_, '_> {
         self.overlay.put(Space::Locks, place.tenure(token), Some(record::encode_plain(tenure)));
     }
 
-    /// All leases of a lock, by token. There are [`LOCK_HOLDERS_MAX`] at the most.
+    /// All leases of a lock, by token.
     pub(super) fn tenures(&mut self, place: &Place) -> Result<Vec<(FencingToken, Tenure)>, Unreadable> {
         let (from, to) = place.tenures();
         let mut tenures = Vec::new();
@@ -114,10 +116,6 @@ impl Keeper<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn admits(lock: &LockRecord, mode: ringfence_types::LockMode) -> bool {
-        lock.held.admits(mode, LOCK_HOLDERS_MAX)
-    }
-
     /// Gives a lease to whom `lock` admits.
     pub(super) fn grant(
         &mut self,
@@ -147,7 +145,7 @@ impl Keeper<'_, '_> {
             token,
             generation: tenure.generation,
             permit: tenure.permit,
-            ttl_left_ms: tenure.deadline_ms.saturating_sub(self.state.lease_clock_ms),
+            ttl_left_ms: tenure.ttl_left_ms(self.state.lease_clock_ms),
             revision: self.state.clock,
         }
     }

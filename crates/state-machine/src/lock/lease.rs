@@ -1,9 +1,9 @@
 //! What a holder does with its lease.
 
-use ringfence_types::{FencingToken, LeaseTtl, Metadata};
+use ringfence_types::{LeaseTtl, Metadata};
 
 use super::record::Tenure;
-use super::{Keeper, LeaseRef, Place};
+use super::{Keeper, LeaseRef, Place, fence};
 use crate::{Done, Refusal, Reply, Unreadable};
 
 impl Keeper<'_, '_> {
@@ -33,7 +33,7 @@ impl Keeper<'_, '_> {
             revision = self.next_revision();
         }
         self.save_tenure(&place, lease.token, &tenure);
-        let ttl_left_ms = tenure.deadline_ms.saturating_sub(self.state.lease_clock_ms);
+        let ttl_left_ms = tenure.ttl_left_ms(self.state.lease_clock_ms);
         Ok(Ok(Done::Renewed { ttl_left_ms, revision }))
     }
 
@@ -46,23 +46,18 @@ impl Keeper<'_, '_> {
         let mut lock = self.lock(&place)?;
         self.end(&place, &mut lock, lease.token, &tenure)?;
         self.advance(&lease.name, &place, &mut lock)?;
-        self.save(&place, &lock);
+        self.save(&place, &lock)?;
         Ok(Ok(self.accepted()))
     }
 
     /// The lease, if it is current and the caller's.
     fn own(&mut self, place: &Place, lease: &LeaseRef) -> Result<Result<Tenure, Refusal>, Unreadable> {
         let Some(tenure) = self.tenure(place, lease.token)? else {
-            return Ok(Err(self.fenced(lease, place)?));
+            return Ok(Err(fence::refusal(self.overlay, self.state, place, &lease.name, lease.token)?));
         };
         if tenure.holder != lease.holder {
             return Ok(Err(Refusal::NotTheHolder { holder: tenure.holder, clock: self.state.clock }));
         }
         Ok(Ok(tenure))
-    }
-
-    fn fenced(&mut self, lease: &LeaseRef, place: &Place) -> Result<Refusal, Unreadable> {
-        let current: Option<FencingToken> = self.tenures(place)?.last().map(|(token, _)| *token);
-        Ok(Refusal::Fenced { lock: lease.name.clone(), token: lease.token, current, clock: self.state.clock })
     }
 }

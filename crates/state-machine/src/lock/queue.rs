@@ -13,8 +13,8 @@ impl Keeper<'_, '_> {
     pub(super) fn advance(&mut self, name: &LockName, place: &Place, lock: &mut LockRecord) -> Result<(), Unreadable> {
         while lock.waiting > 0 {
             let (ticket, waiter) = self.first_waiter(place)?;
-            let is_silent = self.is_silent(&waiter);
-            if !is_silent && !Keeper::admits(lock, waiter.mode) {
+            let is_silent = waiter.is_silent(self.state.lease_clock_ms);
+            if !is_silent && !lock.held.admits(waiter.mode) {
                 return Ok(());
             }
             self.forget_waiter(place, lock, ticket)?;
@@ -31,15 +31,12 @@ impl Keeper<'_, '_> {
         let (from, to) = place.waiters();
         let before = lock.waiting;
         for (stored, waiter) in self.overlay.range(Space::Locks, &from, &to)? {
-            if self.is_silent(&record::decode_plain(&waiter, "waiter")?) {
+            let waiter: Waiter = record::decode_plain(&waiter, "waiter")?;
+            if waiter.is_silent(self.state.lease_clock_ms) {
                 self.forget_waiter(place, lock, ticket_of(&stored)?)?;
             }
         }
         Ok(before - lock.waiting)
-    }
-
-    fn is_silent(&self, waiter: &Waiter) -> bool {
-        waiter.present_until_ms < self.state.lease_clock_ms
     }
 
     fn first_waiter(&mut self, place: &Place) -> Result<(Revision, Waiter), Unreadable> {

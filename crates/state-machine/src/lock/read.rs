@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ringfence_shard_router::ShardRange;
 use ringfence_types::{FencingToken, Holder, LeaseTtl, LockMode, LockName, Metadata, Revision, ShardId};
 
+use super::expiry::lock_name;
 use super::record::{LockRecord, Tenure, Waiter};
 use super::{HeldAs, LeaseTimes, Place};
 use crate::keys::{self, LockPart, StoredKey};
@@ -72,8 +73,7 @@ pub fn inspect(
     if let Err(refusal) = admit(&state, place.position, None) {
         return Ok(Err(refusal));
     }
-    let stored = view.get(Space::Locks, &place.lock())?;
-    let lock: LockRecord = stored.map_or(Ok(LockRecord::default()), |stored| record::decode_plain(&stored, "lock"))?;
+    let lock = LockRecord::read(view.get(Space::Locks, &place.lock())?)?;
     let (mut leases, mut waiters) = (Vec::new(), Vec::new());
     let pieces = [place.tenures(), place.waiters()];
     for (from, to) in pieces {
@@ -83,8 +83,9 @@ pub fn inspect(
                     leases.push(lease(&state, name.clone(), token, value)?);
                 }
                 StoredKey::Lock { part: LockPart::Waiter(ticket), .. } => {
-                    let Waiter { holder, mode, present_until_ms, .. } = record::decode_plain(value, "waiter")?;
-                    let is_silent = present_until_ms < state.lease_clock_ms;
+                    let waiter: Waiter = record::decode_plain(value, "waiter")?;
+                    let is_silent = waiter.is_silent(state.lease_clock_ms);
+                    let Waiter { holder, mode, .. } = waiter;
                     waiters.push(WaiterView { ticket, holder, mode, is_silent });
                 }
                 _ => {}
@@ -143,7 +144,7 @@ pub fn list_leases(
             return Ok(ControlFlow::Continue(()));
         };
         let matches = name.starts_with(&query.prefix);
-        let name = LockName::new(name.into_owned()).map_err(|e| Unreadable::new(format!("a lease of no lock: {e}")))?;
+        let name = lock_name(name)?;
         let place = (name.clone(), token);
         if matches {
             leases.push(lease(&state, name, token, value)?);
@@ -166,18 +167,16 @@ pub fn lease_times(
     let (from, to) = keys::space_range(Space::Locks, range);
     each(view, &from, &to, &mut |key, value| {
         if let StoredKey::Lock { name, part: LockPart::Tenure(token), .. } = key {
-            let name =
-                LockName::new(name.into_owned()).map_err(|e| Unreadable::new(format!("a lease of no lock: {e}")))?;
-            visit(name, token, record::decode_plain::<Tenure>(value, "lease")?.times());
+            visit(lock_name(name)?, token, record::decode_plain::<Tenure>(value, "lease")?.times());
         }
         Ok(ControlFlow::Continue(()))
     })
 }
 
 fn lease(state: &ShardState, name: LockName, token: FencingToken, value: &[u8]) -> Result<LeaseView, Unreadable> {
-    let Tenure { holder, metadata, mode, permit, generation, ticket, ttl, deadline_ms } =
-        record::decode_plain(value, "lease")?;
-    let ttl_left_ms = deadline_ms.saturating_sub(state.lease_clock_ms);
+    let tenure: Tenure = record::decode_plain(value, "lease")?;
+    let ttl_left_ms = tenure.ttl_left_ms(state.lease_clock_ms);
+    let Tenure { holder, metadata, mode, permit, generation, ticket, ttl, .. } = tenure;
     Ok(LeaseView { name, token, holder, metadata, mode, permit, generation, ticket, ttl, ttl_left_ms })
 }
 

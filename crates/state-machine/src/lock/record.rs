@@ -1,9 +1,11 @@
 //! The stored records of locks. Postcard behind a format byte: see [`crate::record`].
 
+use bytes::Bytes;
 use ringfence_types::{FencingToken, Holder, LeaseTtl, LockMode, Metadata, Revision};
 use serde::{Deserialize, Serialize};
 
 use super::{HeldAs, LeaseTimes};
+use crate::{Unreadable, record};
 
 /// A lock that is held or waited for. Absent otherwise.
 ///
@@ -32,7 +34,26 @@ pub(crate) struct Tenure {
     pub(crate) deadline_ms: u64,
 }
 
+impl LockRecord {
+    /// Of a lock that has no record: free, and nobody waits.
+    pub(crate) fn read(stored: Option<Bytes>) -> Result<LockRecord, Unreadable> {
+        stored.map_or(Ok(LockRecord::default()), |stored| record::decode_plain(&stored, "lock"))
+    }
+}
+
+impl Waiter {
+    /// Whether it was not heard of for too long.
+    pub(crate) fn is_silent(&self, lease_clock_ms: u64) -> bool {
+        self.present_until_ms < lease_clock_ms
+    }
+}
+
 impl Tenure {
+    /// 0 if it is due.
+    pub(crate) fn ttl_left_ms(&self, lease_clock_ms: u64) -> u64 {
+        self.deadline_ms.saturating_sub(lease_clock_ms)
+    }
+
     pub(crate) fn times(&self) -> LeaseTimes {
         LeaseTimes { deadline_ms: self.deadline_ms, ttl: self.ttl }
     }
