@@ -46,7 +46,7 @@ struct Mark {
 
 pub(crate) async fn run(compactor: Compactor) {
     let mut marks: VecDeque<Mark> = VecDeque::new();
-    let mut known = 0;
+    let mut known = None;
     loop {
         tokio::time::sleep(TICK).await;
         let (now, purged) = {
@@ -56,10 +56,11 @@ pub(crate) async fn run(compactor: Compactor) {
             let bytes = compactor.applied_bytes.total();
             (Mark { index: applied.index, bytes }, metrics.purged.map_or(0, |id| id.index))
         };
-        if purged > known {
+        // The log of a replica that was seeded or installed a snapshot began so, and was not cut.
+        if known.is_some_and(|known| purged > known) {
             tracing::debug!(shard = %compactor.shard, upto = purged, "cut the log");
-            known = purged;
         }
+        known = Some(purged);
         let upto = due(&mut marks, now, purged, compactor.holds.lowest(), &compactor.policy);
         if let Some(upto) = upto
             && let Err(reason) = compactor.cut(now.index, upto).await
