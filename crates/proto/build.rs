@@ -6,7 +6,13 @@ use std::{env, fs};
 
 use prost::Message;
 
-const FILES: [&str; 3] = ["ringfence/v1/kv.proto", "ringfence/v1/cluster.proto", "ringfence/internal/v1/node.proto"];
+const FILES: [&str; 5] = [
+    "ringfence/v1/header.proto",
+    "ringfence/v1/lock.proto",
+    "ringfence/v1/kv.proto",
+    "ringfence/v1/cluster.proto",
+    "ringfence/internal/v1/node.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

@@ -78,6 +78,7 @@ async fn bad_input_is_refused_with_a_reason() {
         key: key.into(),
         value: value.into(),
         ttl_ms,
+        fences: Vec::new(),
         header: None,
     };
     for (request, reason) in [

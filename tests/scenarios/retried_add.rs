@@ -12,6 +12,7 @@ fn add(key: &str, id: RequestId) -> AddRequest {
         delta: 1,
         min: None,
         max: None,
+        fences: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use crate::keys::Keys;
@@ -55,14 +56,15 @@ pub(crate) struct Client<T> {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) random: Random,
     pub(crate) window: Window,
-    /// In `cas-many`: the first key that is ours, and the revision of each of ours.
     pub(crate) own: Own,
 }
 
-/// The keys that belong to one client. A revision is `None` when a lost answer has left it unknown.
+/// What belongs to one client alone, in the workloads that divide the keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own {
-    pub(crate) first: usize,
+    /// Which of the keys that are drawn from; in `lock` they are names of locks.
+    pub(crate) keys: Range<usize>,
+    /// In `cas-many` the revision of each; `None` when a lost answer has left it unknown.
     pub(crate) revisions: Vec<Option<i64>>,
 }
 
@@ -84,6 +86,15 @@ impl<T: Target> Client<T> {
             let outcome = match workload {
                 Workload::CasMany => self.cas_own().await,
                 Workload::CasHot => self.cas_hot(&mut hot).await,
+                Workload::Lock => {
+                    let which = self.own.keys.start + self.random.below(self.own.keys.len());
+                    let name = self.keys.drawn()[which].clone();
+                    self.lock(&name).await
+                }
+                Workload::LockHot => {
+                    let name = self.keys.hot().clone();
+                    self.lock(&name).await
+                }
                 _ => self.get_or_put(workload.gets_percent()).await,
             };
             let ended = Instant::now();
@@ -91,8 +102,13 @@ impl<T: Target> Client<T> {
                 // The window closed before the hot key was ours.
                 Ok(Done::GaveUp) => return,
                 Ok(Done::Unmeasured) => {}
-                Ok(Done::Operation) if ended < self.window.from => self.recorder.warmed_up(),
+                Ok(Done::Operation | Done::Pair { .. }) if ended < self.window.from => self.recorder.warmed_up(),
                 Ok(Done::Operation) => self.recorder.done(self.number, ended - begun, ended < self.window.until),
+                Ok(Done::Pair { acquired }) => {
+                    self.recorder.done(self.number, ended - begun, ended < self.window.until);
+                    self.recorder.acquires.record(self.number, acquired - begun);
+                    self.recorder.releases.record(self.number, ended - acquired);
+                }
                 Err(error) => {
                     if ended >= self.window.from {
                         self.recorder.error(error);
@@ -120,7 +136,7 @@ impl<T: Target> Client<T> {
 
     async fn cas_own(&mut self) -> Result<Done, OpError> {
         let which = self.random.below(self.own.revisions.len());
-        let key = &self.keys.drawn()[self.own.first + which];
+        let key = &self.keys.drawn()[self.own.keys.start + which];
         let Some(expected) = self.own.revisions[which] else {
             let found = self.target.get(key).await?;
             self.own.revisions[which] = Some(found.map_or(0, |found| found.revision));
@@ -140,6 +156,13 @@ impl<T: Target> Client<T> {
                 Err(OpError::new("CONFLICT", message))
             }
         }
+    }
+
+    async fn lock(&mut self, name: &Bytes) -> Result<Done, OpError> {
+        self.target.acquire(name).await?;
+        let acquired = Instant::now();
+        self.target.release().await?;
+        Ok(Done::Pair { acquired })
     }
 
     async fn cas_hot(&mut self, known: &mut Option<i64>) -> Result<Done, OpError> {
@@ -179,6 +202,8 @@ impl<T: Target> Client<T> {
 enum Done {
     /// An operation of the workload.
     Operation,
+    /// An operation of two halves: acquired at that moment, then released.
+    Pair { acquired: Instant },
     /// A read that the workload does not ask for, to learn a revision.
     Unmeasured,
     /// The end came first.

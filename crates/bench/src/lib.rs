@@ -26,6 +26,19 @@
 //!   were refused are `conflicts`, apart. So the rate is how often the key really changed, and the latency what a service
 //!   waits until its change is in.
 //!
+//! # Locks
+//!
+//! One operation is a *pair*: acquire, then release; its latency is that of both, and the p50 of each half is told apart.
+//! Every lock has a ttl of a minute, so nothing is renewed or expires within a row.
+//!
+//! * `lock`: each client owns its share of the names and draws from them, so nobody ever waits for anybody.
+//! * `lock-hot`: all clients want one lock, and wait for it at the server. An operation is one hand-over, from asking until the
+//!   lock is given back; so the rate is how often the lock changed hands, and the latency what a service waits for its turn.
+//!
+//! A released lock leaves nothing behind: there is nothing to remove after these.
+//!
+//! [`hold_leases`] measures something else: what many leases that are only held, and renewed, cost the servers.
+//!
 //! # What it deliberately leaves out
 //!
 //! No open loop (a fixed rate of arrivals), no skewed choice of keys: keys are drawn evenly. It knows no server but by its
@@ -34,6 +47,7 @@
 mod client;
 mod cpu;
 mod keys;
+mod leases;
 mod plan;
 mod random;
 mod recorder;
@@ -46,10 +60,11 @@ mod workload;
 
 pub use client::Stop;
 pub use keys::{KEYS_PREFIX, Keys, KeysError};
+pub use leases::{LEASES_COLUMNS, LeasesError, LeasesPlan, LeasesRow, hold_leases};
 pub use plan::{CLIENTS_MAX, Plan};
 pub use row::{COLUMNS, Row};
 pub use run::{Bench, BenchError, Phase, Progress, Watcher};
-pub use sdk::Sdk;
-pub use target::{Cas, Found, OpError, Path, Peer, Target};
+pub use sdk::{Sdk, SdkClient};
+pub use target::{Cas, Found, LOCK_TTL, OpError, Path, Peer, Target};
 pub use unary::{Unary, UnaryClient, channels_for};
 pub use workload::Workload;

@@ -19,7 +19,11 @@ const SHARDS: usize = 4;
 /// What all clients of a row have seen. Cheap to write to.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    latencies: [Mutex<Histogram<u64>>; SHARDS],
+    pub(crate) latencies: Latencies,
+    /// The first half of operations that have two, such as acquire and release; in `latencies` they are one.
+    pub(crate) acquires: Latencies,
+    /// The second half.
+    pub(crate) releases: Latencies,
     /// Ended well inside the measured time.
     counted: AtomicU64,
     /// Compare-and-sets that were refused inside the measured time.
@@ -40,7 +44,9 @@ pub(crate) struct Errors {
 impl Recorder {
     pub(crate) fn new() -> Recorder {
         Recorder {
-            latencies: std::array::from_fn(|_| Mutex::new(histogram())),
+            latencies: Latencies::new(),
+            acquires: Latencies::new(),
+            releases: Latencies::new(),
             counted: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -55,8 +61,7 @@ impl Recorder {
 
     /// Ended well. `in_time`: before the end of the measured time.
     pub(crate) fn done(&self, client: usize, latency: Duration, in_time: bool) {
-        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        lock(&self.latencies[client % SHARDS]).saturating_record(ns);
+        self.latencies.record(client, latency);
         if in_time {
             self.counted.fetch_add(1, Ordering::Relaxed);
         }
@@ -88,11 +93,26 @@ impl Recorder {
     pub(crate) fn errors(&self) -> BTreeMap<&'static str, Errors> {
         lock(&self.errors).clone()
     }
+}
 
-    /// The latencies of all clients.
-    pub(crate) fn latencies(&self) -> Histogram<u64> {
+/// Latencies of one kind.
+#[derive(Debug)]
+pub(crate) struct Latencies([Mutex<Histogram<u64>>; SHARDS]);
+
+impl Latencies {
+    fn new() -> Latencies {
+        Latencies(std::array::from_fn(|_| Mutex::new(histogram())))
+    }
+
+    pub(crate) fn record(&self, client: usize, latency: Duration) {
+        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        lock(&self.0[client % SHARDS]).saturating_record(ns);
+    }
+
+    /// Those of all clients.
+    pub(crate) fn all(&self) -> Histogram<u64> {
         let mut all = histogram();
-        for shard in &self.latencies {
+        for shard in &self.0 {
             all.add(&*lock(shard)).expect("histograms of one shape add up");
         }
         all

@@ -38,6 +38,12 @@ pub struct Row {
     pub p999_us: f64,
     /// The longest.
     pub max_us: f64,
+    /// The p50 of acquiring alone (`lock`, `lock-hot`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acquire_p50_us: Option<f64>,
+    /// The p50 of releasing alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_p50_us: Option<f64>,
     /// Compare-and-sets a second that were refused and made again (`cas-hot`).
     pub conflicts: f64,
     /// Operations without a result by kind, over all rounds.
@@ -70,6 +76,7 @@ pub const COLUMNS: &[&str] = &[
     "ERRORS",
     "CLIENT CPU/OP",
     "SERVER CPU/OP",
+    "P50 OF ACQUIRE + RELEASE",
 ];
 
 impl Row {
@@ -89,6 +96,10 @@ impl Row {
             self.errors.values().sum::<u64>().to_string(),
             self.client_us_per_op.map(time).unwrap_or_default(),
             self.server_us_per_op.map(time).unwrap_or_default(),
+            match (self.acquire_p50_us, self.release_p50_us) {
+                (Some(acquire), Some(release)) => format!("{} + {}", time(acquire), time(release)),
+                _ => String::new(),
+            },
         ]
     }
 
@@ -112,6 +123,8 @@ impl Row {
         row.p99_us = of(|row| row.p99_us);
         row.p999_us = of(|row| row.p999_us);
         row.max_us = of(|row| row.max_us);
+        row.acquire_p50_us = of_some(|row| row.acquire_p50_us);
+        row.release_p50_us = of_some(|row| row.release_p50_us);
         row.conflicts = of(|row| row.conflicts);
         row.client_cores = of(|row| row.client_cores);
         row.server_cores = of_some(|row| row.server_cores);
@@ -168,6 +181,8 @@ mod tests {
             p99_us,
             p999_us: 1.0,
             max_us: 1.0,
+            acquire_p50_us: None,
+            release_p50_us: Some(p99_us),
             conflicts: 0.0,
             errors: errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
             error_messages: BTreeMap::new(),
@@ -185,6 +200,7 @@ mod tests {
         let median = Row::median(&rounds).unwrap();
         assert_eq!((median.ops, median.p99_us, median.rounds), (20.0, 200.0, 3));
         assert_eq!((median.server_us_per_op, median.server_cores), (Some(20.0), None));
+        assert_eq!((median.acquire_p50_us, median.release_p50_us), (None, Some(200.0)));
         assert_eq!(median.errors_total(), 7);
         assert_eq!(Row::median(&rounds[..2]).unwrap().ops, 20.0);
         assert_eq!(Row::median(&[]), None);

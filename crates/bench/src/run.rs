@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -13,7 +14,7 @@ use crate::cpu;
 use crate::keys::Keys;
 use crate::plan::{CLIENTS_MAX, Plan};
 use crate::random::Random;
-use crate::recorder::Recorder;
+use crate::recorder::{Latencies, Recorder};
 use crate::row::Row;
 use crate::target::{OpError, Peer, Target};
 use crate::workload::Workload;
@@ -27,7 +28,7 @@ const REMOVE_ATTEMPTS: u32 = 3;
 /// Between two attempts.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 /// Between two signs of life.
-const PROGRESS_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Measures a peer, row by row, on one set of keys.
 pub struct Bench<P> {
@@ -35,6 +36,8 @@ pub struct Bench<P> {
     keys: Arc<Keys>,
     /// Whether every key exists.
     loaded: bool,
+    /// Whether any may exist: locks leave none.
+    wrote: bool,
     stop: Stop,
 }
 
@@ -47,7 +50,7 @@ pub enum BenchError {
         /// What was asked for.
         clients: usize,
     },
-    /// In `cas-many` each client needs one of its own.
+    /// In `cas-many` and `lock` each client needs one of its own.
     #[error("{clients} clients that each need keys of their own can't share {keys} keys; give at least {clients}")]
     TooFewKeys {
         /// What was asked for.
@@ -102,7 +105,7 @@ pub type Watcher<'a> = &'a mut dyn FnMut(Progress);
 impl<P: Peer> Bench<P> {
     /// Nothing is written yet.
     pub fn new(peer: P, keys: Keys) -> Bench<P> {
-        Bench { peer, keys: Arc::new(keys), loaded: false, stop: Stop::default() }
+        Bench { peer, keys: Arc::new(keys), loaded: false, wrote: false, stop: Stop::default() }
     }
 
     /// What all keys begin with.
@@ -121,7 +124,7 @@ impl<P: Peer> Bench<P> {
         if !(1..=CLIENTS_MAX).contains(&plan.clients) {
             return Err(BenchError::Clients { clients: plan.clients });
         }
-        if plan.workload == Workload::CasMany && keys < plan.clients {
+        if plan.workload.divides_keys() && keys < plan.clients {
             return Err(BenchError::TooFewKeys { clients: plan.clients, keys });
         }
         if plan.duration.is_zero() {
@@ -130,6 +133,7 @@ impl<P: Peer> Bench<P> {
         cpu::of(&plan.server_pids).map_err(BenchError::Cpu)?; // better now than after the warm-up
 
         let mut revisions = Vec::new();
+        self.wrote |= !plan.workload.locks();
         if plan.workload == Workload::CasMany || plan.workload.reads() && !self.loaded {
             revisions = self.load(watcher).await?;
             if self.stop.is_set() {
@@ -140,12 +144,15 @@ impl<P: Peer> Bench<P> {
         self.measure(plan, &revisions, watcher).await
     }
 
-    /// Removes every key of this run, whether it exists or not; after a stop too.
+    /// Removes every key of this run, whether it exists or not; after a stop too. Nothing, if only locks were measured.
     pub async fn clean(&mut self) -> Result<(), BenchError> {
         self.loaded = false;
         self.stop = Stop::default();
-        let all = self.keys.all().len();
-        self.by_loaders(all, Chore::Remove, &mut |_| {}).await.map_err(BenchError::Clean)?;
+        if self.wrote {
+            let all = self.keys.all().len();
+            self.by_loaders(all, Chore::Remove, &mut |_| {}).await.map_err(BenchError::Clean)?;
+            self.wrote = false;
+        }
         Ok(())
     }
 
@@ -191,8 +198,9 @@ impl<P: Peer> Bench<P> {
         let window = Window { from, until, stop: self.stop.clone() };
         let mut clients = JoinSet::new();
         for number in 0..plan.clients {
-            let owned = owned(number, plan.clients, revisions.len());
-            let own = Own { first: owned.start, revisions: revisions[owned].iter().copied().map(Some).collect() };
+            let keys = owned(number, plan.clients, self.keys.drawn().len());
+            let revisions = revisions.get(keys.clone()).unwrap_or_default();
+            let own = Own { keys, revisions: revisions.iter().copied().map(Some).collect() };
             let client = Client {
                 number,
                 target: self.peer.target(number, plan.clients),
@@ -243,15 +251,18 @@ impl<P: Peer> Bench<P> {
     fn summary(&self, plan: &Plan, recorder: &Recorder, client_cores: f64, server_cores: Option<f64>) -> Row {
         let seconds = plan.duration.as_secs_f64();
         let ops = recorder.counted() as f64 / seconds;
-        let latencies = recorder.latencies();
-        let us = |quantile| rounded(latencies.value_at_quantile(quantile) as f64 / 1e3, 1);
+        let latencies = recorder.latencies.all();
+        let us_of =
+            |latencies: &Histogram<u64>, quantile| rounded(latencies.value_at_quantile(quantile) as f64 / 1e3, 1);
+        let us = |quantile| us_of(&latencies, quantile);
+        let p50_of_half = |half: &Latencies| plan.workload.locks().then(|| us_of(&half.all(), 0.5));
         let per_op = |cores: f64| (ops > 0.0).then(|| rounded(cores * 1e6 / ops, 2));
         let errors = recorder.errors();
         Row {
             workload: plan.workload,
             clients: plan.clients,
             path: self.peer.path(),
-            keys: if plan.workload == Workload::CasHot { 1 } else { self.keys.drawn().len() },
+            keys: if plan.workload.is_hot() { 1 } else { self.keys.drawn().len() },
             key_bytes: self.keys.key_bytes(),
             value_bytes: self.keys.value_bytes(),
             seconds,
@@ -262,6 +273,8 @@ impl<P: Peer> Bench<P> {
             p99_us: us(0.99),
             p999_us: us(0.999),
             max_us: us(1.0),
+            acquire_p50_us: p50_of_half(&recorder.acquires),
+            release_p50_us: p50_of_half(&recorder.releases),
             conflicts: rounded(recorder.conflicts() as f64 / seconds, 1),
             errors: errors.iter().map(|(kind, errors)| ((*kind).to_owned(), errors.count)).collect(),
             error_messages: errors.into_iter().map(|(kind, errors)| (kind.to_owned(), errors.first)).collect(),
@@ -274,7 +287,7 @@ impl<P: Peer> Bench<P> {
 }
 
 /// To so many digits after the point: more than that is noise, and hard to read.
-fn rounded(figure: f64, digits: i32) -> f64 {
+pub(crate) fn rounded(figure: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (figure * scale).round() / scale
 }

@@ -1,13 +1,22 @@
 use bytes::Bytes;
 use ringfence_client::{
-    CasError, Client, Condition, DeleteError, GetError, OutcomeUnknown, PutError, Rejected, Revision, Unavailable,
+    AcquireError, CasError, Client, Condition, DeleteError, GetError, Lease, OutcomeUnknown, PutError, Reason,
+    Rejected, ReleaseError, Revision, Unavailable,
 };
 
-use crate::target::{Cas, Found, OpError, Path, Peer, Target};
+use crate::target::{Cas, Found, LOCK_TTL, OpError, Path, Peer, Target};
 
 /// Ringfence through its SDK: one [`Client`] that all tasks share, as a service has one.
 #[derive(Clone, Debug)]
 pub struct Sdk(Client);
+
+/// One task of that service.
+#[derive(Debug)]
+pub struct SdkClient {
+    client: Client,
+    /// Of the lock that it holds.
+    lease: Option<Lease>,
+}
 
 impl Sdk {
     /// With this client.
@@ -17,10 +26,10 @@ impl Sdk {
 }
 
 impl Peer for Sdk {
-    type Target = Sdk;
+    type Target = SdkClient;
 
-    fn target(&self, _client: usize, _clients: usize) -> Sdk {
-        self.clone()
+    fn target(&self, _client: usize, _clients: usize) -> SdkClient {
+        SdkClient { client: self.0.clone(), lease: None }
     }
 
     fn path(&self) -> Path {
@@ -28,14 +37,14 @@ impl Peer for Sdk {
     }
 }
 
-impl Target for Sdk {
+impl Target for SdkClient {
     async fn get(&mut self, key: &Bytes) -> Result<Option<Found>, OpError> {
-        let found = self.0.get(key).await?;
+        let found = self.client.get(key).await?;
         Ok(found.map(|kv| Found { revision: kv.revision.0, value_bytes: kv.value.len() }))
     }
 
     async fn put(&mut self, key: &Bytes, value: &Bytes) -> Result<i64, OpError> {
-        Ok(self.0.put(key, value.clone()).await?.revision.0)
+        Ok(self.client.put(key, value.clone()).await?.revision.0)
     }
 
     async fn cas(&mut self, key: &Bytes, expected: i64, value: &Bytes) -> Result<Cas, OpError> {
@@ -43,7 +52,7 @@ impl Target for Sdk {
             0 => Condition::Absent,
             revision => Condition::RevisionIs(Revision(revision)),
         };
-        match self.0.cas(key, condition, value.clone()).await {
+        match self.client.cas(key, condition, value.clone()).await {
             Ok(written) => Ok(Cas::Done(written.revision.0)),
             Err(CasError::ConditionFailed { revision, .. }) => Ok(Cas::Conflict(revision.0)),
             Err(error) => Err(error.into()),
@@ -51,7 +60,17 @@ impl Target for Sdk {
     }
 
     async fn delete(&mut self, key: &Bytes) -> Result<(), OpError> {
-        self.0.delete(key).await?;
+        self.client.delete(key).await?;
+        Ok(())
+    }
+
+    async fn acquire(&mut self, name: &Bytes) -> Result<(), OpError> {
+        self.lease = Some(self.client.lock(name).ttl(LOCK_TTL).await?);
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), OpError> {
+        self.lease.take().expect("only what was acquired is released").release().await?;
         Ok(())
     }
 }
@@ -91,6 +110,7 @@ impl From<PutError> for OpError {
             PutError::InvalidKey(_)
             | PutError::InvalidValue(_)
             | PutError::InvalidTtl(_)
+            | PutError::Fenced { .. }
             | PutError::ConditionFailed { .. } => BAD_REQUEST,
         };
         OpError::new(kind, error)
@@ -109,7 +129,43 @@ impl From<DeleteError> for OpError {
             DeleteError::Unavailable(error) => unavailable(error),
             DeleteError::Rejected(error) => rejected(error),
             DeleteError::OutcomeUnknown(error) => unknown(error),
-            DeleteError::InvalidKey(_) | DeleteError::ConditionFailed { .. } => BAD_REQUEST,
+            DeleteError::InvalidKey(_) | DeleteError::Fenced { .. } | DeleteError::ConditionFailed { .. } => {
+                BAD_REQUEST
+            }
+        };
+        OpError::new(kind, error)
+    }
+}
+
+impl From<AcquireError> for OpError {
+    fn from(error: AcquireError) -> OpError {
+        let kind = match &error {
+            AcquireError::Unavailable(error) => unavailable(error),
+            AcquireError::Rejected(error) => rejected(error),
+            AcquireError::OutcomeUnknown(error) => unknown(error),
+            AcquireError::Held(_) | AcquireError::TimedOut { .. } => Reason::LockHeld.name(),
+            AcquireError::QueueFull { .. } => Reason::LockQueueFull.name(),
+            AcquireError::InvalidName(_)
+            | AcquireError::InvalidHolder(_)
+            | AcquireError::InvalidMetadata(_)
+            | AcquireError::InvalidTtl(_)
+            | AcquireError::InvalidPermits(_)
+            | AcquireError::PermitsDiffer { .. } => BAD_REQUEST,
+        };
+        OpError::new(kind, error)
+    }
+}
+
+impl From<ReleaseError> for OpError {
+    fn from(error: ReleaseError) -> OpError {
+        let kind = match &error {
+            ReleaseError::Unavailable(error) => unavailable(error),
+            ReleaseError::Rejected(error) => rejected(error),
+            ReleaseError::OutcomeUnknown(error) => unknown(error),
+            // A lease of a minute is over while it is held and renewed: that must never happen.
+            ReleaseError::Over => Reason::LeaseOver.name(),
+            ReleaseError::NotTheHolder => Reason::NotTheHolder.name(),
+            ReleaseError::InvalidName(_) | ReleaseError::InvalidHolder(_) => BAD_REQUEST,
         };
         OpError::new(kind, error)
     }

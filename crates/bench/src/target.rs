@@ -1,7 +1,12 @@
 //! What a peer must be able to do to be measured.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+/// The ttl of every lock, of every peer: so long that nothing is renewed and nothing expires while a row is measured.
+pub const LOCK_TTL: Duration = Duration::from_secs(60);
 
 /// One client's way to a peer. Each client has its own, so none waits for another's lock.
 ///
@@ -18,6 +23,16 @@ pub trait Target: Send + 'static {
 
     /// Removes a key.
     fn delete(&mut self, key: &Bytes) -> impl Future<Output = Result<(), OpError>> + Send;
+
+    /// Acquires a lock, exclusively and for [`LOCK_TTL`]; waits while another client has it. A client holds one at most.
+    fn acquire(&mut self, _name: &Bytes) -> impl Future<Output = Result<(), OpError>> + Send {
+        async { Err(OpError::new("NO_LOCKS", "this peer has no locks")) }
+    }
+
+    /// Releases the lock that it holds.
+    fn release(&mut self) -> impl Future<Output = Result<(), OpError>> + Send {
+        async { Err(OpError::new("NO_LOCKS", "this peer has no locks")) }
+    }
 }
 
 /// A peer: makes the clients' ways to it.

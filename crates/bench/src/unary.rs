@@ -1,14 +1,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use ringfence_proto::v1::acquire_response::Outcome;
 use ringfence_proto::v1::cas_request::Then;
 use ringfence_proto::v1::condition::Kind;
 use ringfence_proto::v1::kv_client::KvClient;
+use ringfence_proto::v1::lock_client::LockClient;
 use ringfence_proto::{Reason, metadata, v1};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::plan::CLIENTS_MAX;
-use crate::target::{Cas, Found, OpError, Path, Peer, Target};
+use crate::target::{Cas, Found, LOCK_TTL, OpError, Path, Peer, Target};
 
 /// One HTTP/2 connection is served by one task on either side; with many more clients than this on one, it is what is
 /// measured. Below that fewer are cheaper: what several calls write at once shares a packet and a wake-up. (On two cores, 64
@@ -25,8 +27,9 @@ pub fn channels_for(clients: usize, nodes: usize) -> usize {
 #[derive(Clone, Debug)]
 pub struct Unary {
     /// To the nodes in turn. As many as the most clients need; those that nobody uses never connect.
-    channels: Vec<KvClient<Channel>>,
+    channels: Vec<Channel>,
     nodes: usize,
+    timeout: Duration,
     /// Instead of [`channels_for`].
     fixed: Option<usize>,
 }
@@ -34,8 +37,27 @@ pub struct Unary {
 /// One client's view of the channels.
 #[derive(Clone, Debug)]
 pub struct UnaryClient {
-    channels: Vec<KvClient<Channel>>,
+    channels: Vec<Services>,
     next: usize,
+    /// As the leases of this client show it.
+    holder: Bytes,
+    /// As long as a call may take.
+    wait_ms: u32,
+    held: Option<Held>,
+}
+
+/// What is asked over one channel.
+#[derive(Clone, Debug)]
+struct Services {
+    kv: KvClient<Channel>,
+    lock: LockClient<Channel>,
+}
+
+/// The lock that a client holds.
+#[derive(Clone, Debug)]
+struct Held {
+    name: Bytes,
+    token: i64,
 }
 
 impl Unary {
@@ -51,16 +73,16 @@ impl Unary {
             let address = &addresses[number % nodes];
             let uri = if address.contains("://") { address.clone() } else { format!("http://{address}") };
             let endpoint = Endpoint::from_shared(uri).map_err(|error| format!("{address:?} is no address: {error}"))?;
-            Ok(KvClient::new(endpoint.timeout(timeout).connect_timeout(timeout).connect_lazy()))
+            Ok(endpoint.timeout(timeout).connect_timeout(timeout).connect_lazy())
         };
         let all = (0..count).map(connect).collect::<Result<_, String>>()?;
-        Ok(Unary { channels: all, nodes, fixed: channels })
+        Ok(Unary { channels: all, nodes, timeout, fixed: channels })
     }
 }
 
 impl UnaryClient {
     /// Takes the channels in turn, call by call, as gRPC's `round_robin` does.
-    fn channel(&mut self) -> &mut KvClient<Channel> {
+    fn services(&mut self) -> &mut Services {
         self.next = (self.next + 1) % self.channels.len();
         &mut self.channels[self.next]
     }
@@ -71,7 +93,15 @@ impl Peer for Unary {
 
     fn target(&self, client: usize, clients: usize) -> UnaryClient {
         let count = self.fixed.unwrap_or_else(|| channels_for(clients, self.nodes)).min(self.channels.len());
-        UnaryClient { channels: self.channels[..count].to_vec(), next: client % count }
+        let services =
+            |channel: &Channel| Services { kv: KvClient::new(channel.clone()), lock: LockClient::new(channel.clone()) };
+        UnaryClient {
+            channels: self.channels[..count].iter().map(services).collect(),
+            next: client % count,
+            holder: format!("ringfence-bench/{client}").into(),
+            wait_ms: u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX),
+            held: None,
+        }
     }
 
     fn path(&self) -> Path {
@@ -82,13 +112,14 @@ impl Peer for Unary {
 impl Target for UnaryClient {
     async fn get(&mut self, key: &Bytes) -> Result<Option<Found>, OpError> {
         let request = v1::GetRequest { header: None, key: key.clone(), at_revision: 0 };
-        let answer = self.channel().get(request).await.map_err(op_error)?.into_inner();
+        let answer = self.services().kv.get(request).await.map_err(op_error)?.into_inner();
         Ok(answer.kv.map(|kv| Found { revision: kv.revision, value_bytes: kv.value.len() }))
     }
 
     async fn put(&mut self, key: &Bytes, value: &Bytes) -> Result<i64, OpError> {
-        let request = v1::PutRequest { header: None, key: key.clone(), value: value.clone(), ttl_ms: None };
-        let answer = self.channel().put(request).await.map_err(op_error)?.into_inner();
+        let request =
+            v1::PutRequest { header: None, key: key.clone(), value: value.clone(), ttl_ms: None, fences: Vec::new() };
+        let answer = self.services().kv.put(request).await.map_err(op_error)?.into_inner();
         revision(answer.header)
     }
 
@@ -100,8 +131,9 @@ impl Target for UnaryClient {
             condition: Some(v1::Condition { kind: Some(kind) }),
             ttl_ms: None,
             then: Some(Then::Put(value.clone())),
+            fences: Vec::new(),
         };
-        match self.channel().cas(request).await {
+        match self.services().kv.cas(request).await {
             Ok(answer) => revision(answer.into_inner().header).map(Cas::Done),
             Err(status) => {
                 let error = v1::Error::from(&status);
@@ -114,8 +146,32 @@ impl Target for UnaryClient {
     }
 
     async fn delete(&mut self, key: &Bytes) -> Result<(), OpError> {
-        let request = v1::DeleteRequest { header: None, key: key.clone() };
-        self.channel().delete(request).await.map_err(op_error)?;
+        let request = v1::DeleteRequest { header: None, key: key.clone(), fences: Vec::new() };
+        self.services().kv.delete(request).await.map_err(op_error)?;
+        Ok(())
+    }
+
+    async fn acquire(&mut self, name: &Bytes) -> Result<(), OpError> {
+        let request = v1::AcquireRequest {
+            name: name.clone(),
+            holder: self.holder.clone(),
+            ttl_ms: LOCK_TTL.as_millis() as i64,
+            wait_ms: self.wait_ms,
+            ..v1::AcquireRequest::default()
+        };
+        match self.services().lock.acquire(request).await.map_err(op_error)?.into_inner().outcome {
+            Some(Outcome::Granted(granted)) => {
+                self.held = Some(Held { name: name.clone(), token: granted.token });
+                Ok(())
+            }
+            _ => Err(OpError::new("NOT_GRANTED", "a call that waits for a lock was answered before it was granted")),
+        }
+    }
+
+    async fn release(&mut self) -> Result<(), OpError> {
+        let Held { name, token } = self.held.take().expect("only what was acquired is released");
+        let request = v1::ReleaseRequest { header: None, name, holder: self.holder.clone(), token };
+        self.services().lock.release(request).await.map_err(op_error)?;
         Ok(())
     }
 }

@@ -18,12 +18,24 @@ pub enum Workload {
     Mixed50,
     /// 95 of 100 operations are gets, 5 are puts.
     Mixed95,
+    /// Acquires and releases locks that each belong to one client; one operation is one such pair.
+    Lock,
+    /// All clients want one lock; one operation is one hand-over: waited for, got, released.
+    LockHot,
 }
 
 impl Workload {
     /// Every one, in the order in which they are shown.
-    pub const ALL: [Workload; 6] =
-        [Workload::Put, Workload::Get, Workload::CasMany, Workload::CasHot, Workload::Mixed50, Workload::Mixed95];
+    pub const ALL: [Workload; 8] = [
+        Workload::Put,
+        Workload::Get,
+        Workload::CasMany,
+        Workload::CasHot,
+        Workload::Mixed50,
+        Workload::Mixed95,
+        Workload::Lock,
+        Workload::LockHot,
+    ];
 
     /// As the command line and the rows have it.
     pub fn name(self) -> &'static str {
@@ -34,7 +46,24 @@ impl Workload {
             Workload::CasHot => "cas-hot",
             Workload::Mixed50 => "mixed-50",
             Workload::Mixed95 => "mixed-95",
+            Workload::Lock => "lock",
+            Workload::LockHot => "lock-hot",
         }
+    }
+
+    /// Whether it acquires and releases locks.
+    pub fn locks(self) -> bool {
+        matches!(self, Workload::Lock | Workload::LockHot)
+    }
+
+    /// Whether each client has keys, or names of locks, that no other client touches.
+    pub(crate) fn divides_keys(self) -> bool {
+        matches!(self, Workload::CasMany | Workload::Lock)
+    }
+
+    /// Whether there is one key, or one lock, that all clients touch.
+    pub(crate) fn is_hot(self) -> bool {
+        matches!(self, Workload::CasHot | Workload::LockHot)
     }
 
     /// Whether the keys must exist before it begins.
@@ -45,7 +74,7 @@ impl Workload {
     /// How many of a hundred operations are gets.
     pub(crate) fn gets_percent(self) -> u64 {
         match self {
-            Workload::Put | Workload::CasMany | Workload::CasHot => 0,
+            Workload::Put | Workload::CasMany | Workload::CasHot | Workload::Lock | Workload::LockHot => 0,
             Workload::Mixed50 => 50,
             Workload::Mixed95 => 95,
             Workload::Get => 100,

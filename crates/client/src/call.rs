@@ -43,15 +43,30 @@ impl Shared {
         request: Request,
         pick: fn(Told) -> Option<T>,
     ) -> Result<T, CallFailure> {
+        self.call_timed(request, pick).await.map(|(result, _)| result)
+    }
+
+    /// The same, and tells when the request was sent that got the answer.
+    pub(crate) async fn call_timed<T>(
+        self: &Arc<Shared>,
+        request: Request,
+        pick: fn(Told) -> Option<T>,
+    ) -> Result<(T, Instant), CallFailure> {
         let deadline = Instant::now() + request.timeout.unwrap_or(self.config.timeout);
-        let mutation = !matches!(request.ask, Ask::Get(_) | Ask::Scan(_));
-        let first_attempt = if matches!(request.ask, Ask::Scan(_)) { SCAN_ATTEMPT } else { POINT_ATTEMPT };
-        let mut attempts = Attempts::new(mutation, first_attempt);
+        let mutation = is_remembered(&request.ask);
+        let mut attempts = Attempts::new(mutation, first_attempt(&request.ask));
 
         let bytes = bytes_of(&request.ask);
-        let Some(_room) = self.gate.enter(bytes, deadline).await else {
-            attempts.last = "this client has as much under way as it may; see ClientConfig::max_in_flight".to_owned();
-            return Err(unavailable(attempts));
+        let _room = match is_gated(&request.ask) {
+            false => None,
+            true => match self.gate.enter(bytes, deadline).await {
+                Some(room) => Some(room),
+                None => {
+                    attempts.last =
+                        "this client has as much under way as it may; see ClientConfig::max_in_flight".to_owned();
+                    return Err(unavailable(attempts));
+                }
+            },
         };
 
         let mut id = self.ids.mint();
@@ -63,11 +78,12 @@ impl Shared {
             let generation = self.map_generation();
             let within = attempts.begin(deadline.saturating_duration_since(Instant::now()));
             let operation = self.operation(&request.ask, mutation.then_some(id));
+            let sent = Instant::now();
             let failure = match link.send(operation, bytes, within).await {
                 Ok(told) => {
                     self.learn_from(&told);
                     match pick(told) {
-                        Some(result) => return Ok(result),
+                        Some(result) => return Ok((result, sent)),
                         None => Failure::Answered(v1::Error::new(Reason::Internal, MISMATCHED)),
                     }
                 }
@@ -155,6 +171,13 @@ impl Shared {
             Ask::Cas(cas) => cas.header = header,
             Ask::Add(add) => add.header = header,
             Ask::Scan(scan) => scan.header = header,
+            Ask::Acquire(acquire) => acquire.header = header,
+            Ask::Wait(wait) => wait.header = header,
+            Ask::GiveUp(give_up) => give_up.header = header,
+            Ask::Renew(renew) => renew.header = header,
+            Ask::Release(release) => release.header = header,
+            Ask::Inspect(inspect) => inspect.header = header,
+            Ask::ListLeases(list) => list.header = header,
         }
         v1::Operation { kind: Some(ask) }
     }
@@ -167,6 +190,12 @@ impl Shared {
             Told::Cas(cas) => &cas.header,
             Told::Add(add) => &add.header,
             Told::Scan(scan) => &scan.header,
+            Told::Acquire(acquired) | Told::Wait(acquired) => &acquired.header,
+            Told::GiveUp(given_up) => &given_up.header,
+            Told::Renew(renewed) => &renewed.header,
+            Told::Release(released) => &released.header,
+            Told::Inspect(inspected) => &inspected.header,
+            Told::ListLeases(listed) => &listed.header,
             Told::Error(_) => &None,
         };
         let Some(header) = header else { return };
@@ -193,6 +222,32 @@ impl Shared {
                 self.routing.forget_leader(place, &link.address);
             }
         }
+    }
+}
+
+/// Whether it takes effect at most once, however often it is sent. What is not remembered does no harm if it is sent again.
+fn is_remembered(ask: &Ask) -> bool {
+    matches!(ask, Ask::Put(_) | Ask::Delete(_) | Ask::Cas(_) | Ask::Add(_) | Ask::Acquire(_) | Ask::Release(_))
+}
+
+/// Whether it counts against what the client may have under way. What waits at the server costs it nothing, and a lease must
+/// not end because of other work.
+fn is_gated(ask: &Ask) -> bool {
+    !matches!(ask, Ask::Wait(_) | Ask::GiveUp(_) | Ask::Renew(_) | Ask::Release(_) | Ask::Inspect(_))
+}
+
+/// How long the first node may take to answer.
+fn first_attempt(ask: &Ask) -> Duration {
+    match ask {
+        Ask::Scan(_) | Ask::ListLeases(_) => SCAN_ATTEMPT,
+        Ask::Wait(wait) => POINT_ATTEMPT + Duration::from_millis(wait.within_ms.into()),
+        Ask::Inspect(inspect) => POINT_ATTEMPT + Duration::from_millis(inspect.within_ms.into()),
+        // Another node should be asked while there is time.
+        Ask::Renew(renew) => {
+            let third = Duration::from_millis(renew.ttl_ms.unwrap_or(i64::MAX).max(0) as u64 / 3);
+            third.clamp(Duration::from_millis(50), POINT_ATTEMPT)
+        }
+        _ => POINT_ATTEMPT,
     }
 }
 
@@ -223,6 +278,15 @@ fn bytes_of(ask: &Ask) -> usize {
         }
         Ask::Add(add) => add.key.len(),
         Ask::Scan(scan) => scan.start.len() + scan.end.len() + scan.cursor.len(),
+        Ask::Acquire(acquire) => acquire.name.len() + acquire.holder.len() + acquire.metadata.len(),
+        Ask::Wait(wait) => wait.name.len() + wait.holder.len(),
+        Ask::GiveUp(give_up) => give_up.name.len() + give_up.holder.len(),
+        Ask::Renew(renew) => {
+            renew.name.len() + renew.holder.len() + renew.metadata.as_ref().map_or(0, |metadata| metadata.len())
+        }
+        Ask::Release(release) => release.name.len() + release.holder.len(),
+        Ask::Inspect(inspect) => inspect.name.len(),
+        Ask::ListLeases(list) => list.prefix.len() + list.cursor.len(),
     };
     data + CALL_OVERHEAD_BYTES
 }

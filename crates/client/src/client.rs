@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::{ClientConfig, ConnectError, parse_endpoint};
 use crate::gate::Gate;
+use crate::locks::Keeper;
 use crate::pool::Pool;
 use crate::request_ids::RequestIds;
 use crate::routing::{Place, Routing};
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) routing: Routing,
     pub(crate) pool: Pool,
     pub(crate) gate: Gate,
+    pub(crate) keeper: Keeper,
     /// Rises with every fresh map.
     map_generation: AtomicU64,
     /// Held while a fresh map is asked for, so that a thousand calls that find the map stale ask once. Holds when that
@@ -75,6 +77,7 @@ impl Client {
             routing,
             pool,
             gate: Gate::new(config.max_in_flight, config.max_in_flight_bytes),
+            keeper: Keeper::default(),
             map_generation: AtomicU64::new(1),
             refreshing: tokio::sync::Mutex::new(None),
             config,

@@ -47,7 +47,9 @@ mod client;
 mod cluster;
 mod config;
 mod errors;
+pub mod fence_guard;
 mod gate;
+mod locks;
 mod ops;
 mod pool;
 mod request_ids;
@@ -61,6 +63,11 @@ pub use cluster::{
 };
 pub use config::{ClientConfig, ConnectError};
 pub use errors::{Outcome, OutcomeUnknown, Rejected, Unavailable};
+pub use fence_guard::{FenceGuard, FenceGuardError};
+pub use locks::{
+    Acquire, AcquireError, Campaign, Election, Held, InspectLock, Leader, Leadership, Lease, LeaseInfo, Leases,
+    LockInfo, LockReadError, Observer, ReleaseError, ReleaseLease, RenewError, RwLock, Semaphore, WaiterInfo,
+};
 pub use ops::{
     Add, AddError, Added, Batch, BatchAnswer, BatchError, Cas, CasError, Condition, Delete, DeleteError, Deleted, Get,
     GetError, KeyValue, Page, Put, PutError, Scan, ScanError, TtlError, Written,
@@ -69,6 +76,7 @@ pub use ringfence_proto::Reason;
 pub use ringfence_shard_router::{Epoch, Replica, Role, ShardDescriptor, ShardRange};
 pub use ringfence_types::limits;
 pub use ringfence_types::{
-    ClusterId, HashTag, Key, KeyError, NodeId, ReplicaId, RequestId, Revision, RingPosition, ShardId, TagError,
-    ValueError,
+    ClusterId, Fence, FencingToken, HashTag, Holder, HolderError, Key, KeyError, LeaseTtlError, LockMode, LockName,
+    Metadata, MetadataError, NodeId, Permits, PermitsError, ReplicaId, RequestId, Revision, RingPosition, ShardId,
+    TagError, ValueError,
 };

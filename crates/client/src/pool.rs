@@ -136,7 +136,7 @@ impl Link {
 
     async fn send_alone(&self, operation: v1::Operation, within: Duration) -> Result<Told, Failure> {
         match timeout(within, unary(self.kv_client(), operation, within)).await {
-            Ok(Ok(told)) => Ok(told),
+            Ok(Ok(result)) => told(result),
             Ok(Err(status)) if never_connected(&status) => Err(Failure::NotSent(describe(&status))),
             Ok(Err(status)) => Err(Failure::Answered(explained(&status))),
             Err(_) => Err(Failure::Silent),
@@ -185,21 +185,32 @@ fn told(result: v1::Result) -> Result<Told, Failure> {
     }
 }
 
-async fn unary(mut kv: KvClient<Channel>, operation: v1::Operation, within: Duration) -> Result<Told, tonic::Status> {
+async fn unary(
+    mut kv: KvClient<Channel>,
+    operation: v1::Operation,
+    within: Duration,
+) -> Result<v1::Result, tonic::Status> {
     fn request<T>(message: T, within: Duration) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         request.set_timeout(within);
         request
     }
     let Some(kind) = operation.kind else { return Err(tonic::Status::invalid_argument("no operation")) };
-    Ok(match kind {
+    let told = match kind {
         Ask::Get(get) => Told::Get(kv.get(request(get, within)).await?.into_inner()),
         Ask::Put(put) => Told::Put(kv.put(request(put, within)).await?.into_inner()),
         Ask::Delete(delete) => Told::Delete(kv.delete(request(delete, within)).await?.into_inner()),
         Ask::Cas(cas) => Told::Cas(kv.cas(request(cas, within)).await?.into_inner()),
         Ask::Add(add) => Told::Add(kv.add(request(add, within)).await?.into_inner()),
         Ask::Scan(scan) => Told::Scan(kv.scan(request(scan, within)).await?.into_inner()),
-    })
+        // The Lock service keeps one call open until the lock is granted. What we want is each step by itself.
+        kind => {
+            let batch = v1::BatchRequest { operations: vec![v1::Operation { kind: Some(kind) }], fences: Vec::new() };
+            let results = kv.batch(request(batch, within)).await?.into_inner().results;
+            return Ok(results.into_iter().next().unwrap_or_default());
+        }
+    };
+    Ok(v1::Result { kind: Some(told) })
 }
 
 /// Whether the request never reached a connection, so that nothing can have happened.

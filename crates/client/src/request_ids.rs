@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use ringfence_types::{ClientId, RequestId, Revision};
+use ringfence_types::{ClientId, Holder, RequestId, Revision};
 
 /// Where a client's request ids come from, and the highest revision that it has seen.
 ///
@@ -22,6 +22,11 @@ impl RequestIds {
     pub(crate) fn mint(&self) -> RequestId {
         let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
         RequestId { client: self.client, sequence, birth: self.seen() }
+    }
+
+    /// A name for this client as a holder of locks, if it gives itself none.
+    pub(crate) fn holder(&self) -> Holder {
+        Holder::new(format!("client-{:016x}", self.client.0)).expect("it is neither empty nor long")
     }
 
     pub(crate) fn seen(&self) -> Revision {

@@ -93,7 +93,8 @@ impl Target for Stream {
     }
 
     async fn put(&mut self, key: &Bytes, value: &Bytes) -> Result<i64, OpError> {
-        let put = v1::PutRequest { header: None, key: key.clone(), value: value.clone(), ttl_ms: None };
+        let put =
+            v1::PutRequest { header: None, key: key.clone(), value: value.clone(), ttl_ms: None, fences: Vec::new() };
         match self.call(Ask::Put(put)).await? {
             Told::Put(put) => Ok(put.header.map_or(0, |header| header.revision)),
             _ => Err(mismatch()),

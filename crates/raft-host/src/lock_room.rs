@@ -3,6 +3,8 @@
 //! A call that was queued sits down under its ticket *before* it asks whether it was granted meanwhile, so it cannot miss its
 //! turn. When the grant is applied here, exactly that call is woken, and no other. A seat says nothing about the queue, which
 //! is in the log: whoever is woken, or not, asks the shard.
+//!
+//! Others watch a lock without wanting it, and are called whenever its leases change.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +19,8 @@ pub(crate) struct LockRoom {
     seats: Arc<Mutex<HashMap<Place, Vec<Arc<Notify>>>>>,
 }
 
-type Place = (LockName, Revision);
+/// Of a lock: those who have this ticket, or those who watch.
+type Place = (LockName, Option<Revision>);
 
 /// A call's place in the room. It leaves when this is dropped.
 pub struct Seat {
@@ -29,20 +32,29 @@ pub struct Seat {
 impl LockRoom {
     /// Waits for a ticket from now on.
     pub(crate) fn sit(&self, name: LockName, ticket: Revision) -> Seat {
+        self.take_seat((name, Some(ticket)))
+    }
+
+    /// Waits for a change of a lock's leases from now on.
+    pub(crate) fn watch(&self, name: LockName) -> Seat {
+        self.take_seat((name, None))
+    }
+
+    fn take_seat(&self, place: Place) -> Seat {
         let called = Arc::new(Notify::new());
-        let place = (name, ticket);
         self.seats().entry(place.clone()).or_default().push(called.clone());
         Seat { room: self.clone(), place, called }
     }
 
-    /// Calls whoever was granted a lock.
-    pub(crate) fn call(&self, wakes: Vec<Wake>) {
-        if wakes.is_empty() {
+    /// Calls whoever was granted a lock, and whoever watches one that has changed.
+    pub(crate) fn call(&self, wakes: Vec<Wake>, changed: impl IntoIterator<Item = LockName>) {
+        let seats = self.seats();
+        if seats.is_empty() {
             return;
         }
-        let seats = self.seats();
-        for Wake { name, ticket } in wakes {
-            seats.get(&(name, ticket)).into_iter().flatten().for_each(|called| called.notify_one());
+        let wakes = wakes.into_iter().map(|Wake { name, ticket }| (name, Some(ticket)));
+        for place in wakes.chain(changed.into_iter().map(|name| (name, None))) {
+            seats.get(&place).into_iter().flatten().for_each(|called| called.notify_one());
         }
     }
 
@@ -52,7 +64,7 @@ impl LockRoom {
 }
 
 impl Seat {
-    /// Returns once the ticket's turn has come since this call sat down.
+    /// Returns once the ticket's turn has come, or the lock has changed, since this call sat down or was called last.
     pub async fn called(&self) {
         self.called.notified().await;
     }
@@ -84,12 +96,15 @@ mod tests {
         let room = LockRoom::default();
         let sit = |ticket| room.sit(LockName::new("a").unwrap(), Revision(ticket));
         let (first, second) = (sit(1), sit(2));
-        room.call(wake("a", 2));
-        room.call(wake("b", 1));
+        let (watching, elsewhere) = (room.watch(LockName::new("a").unwrap()), room.watch(LockName::new("b").unwrap()));
+        room.call(wake("a", 2), [LockName::new("a").unwrap()]);
+        room.call(wake("b", 1), []);
         assert!(first.called().now_or_never().is_none());
         second.called().await;
-        drop((first, second));
+        watching.called().await;
+        assert!(elsewhere.called().now_or_never().is_none());
+        drop((first, second, watching, elsewhere));
         assert!(room.seats().is_empty(), "nobody keeps a seat after leaving");
-        room.call(wake("a", 1));
+        room.call(wake("a", 1), []);
     }
 }

@@ -1,7 +1,7 @@
 //! What a replica keeps in memory of its shard's locks: by when leases end, and which calls wait. Follows what is applied.
 
 use ringfence_state_machine::{Unreadable, View, Wake, Write};
-use ringfence_types::ShardId;
+use ringfence_types::{LockName, ShardId};
 
 use crate::lease_book::LeaseBook;
 use crate::lock_room::LockRoom;
@@ -19,10 +19,15 @@ impl Locks {
         self.leases.reload(view, shard)
     }
 
-    /// Takes notice of what an entry wrote, and calls whoever was granted a lock by it. After the writes are in the state.
+    /// Takes notice of what an entry wrote, and calls whom it concerns. After the writes are in the state.
     pub(crate) fn follow(&self, changes: LockChanges) {
-        self.leases.follow(changes.leases);
-        self.room.call(changes.wakes);
+        let LockChanges { leases, wakes } = changes;
+        if leases.is_empty() && wakes.is_empty() {
+            return;
+        }
+        let changed: Vec<LockName> = leases.iter().map(|(name, ..)| name.clone()).collect();
+        self.leases.follow(leases);
+        self.room.call(wakes, changed);
     }
 }
 

@@ -13,8 +13,8 @@
 //! it confirms that it leads and has applied everything of earlier terms, reads the lease clock there, and from then on
 //! proposes only as the leader of that very term. If the term changes in between, openraft refuses the entry unappended.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -102,7 +102,13 @@ pub(crate) struct Proposer {
     /// Unbounded by itself: the door counts what is in it.
     queue: mpsc::UnboundedSender<Vec<Waiting>>,
     door: Arc<Door>,
+    raft: Raft,
+    clock: Arc<dyn Clock>,
+    reckoning: Reckoning,
 }
+
+/// The lease clock of the term in which this replica led last, for those who have to know what time it is.
+type Reckoning = Arc<Mutex<Option<(u64, LeaseClock)>>>;
 
 /// Counts what was let in, waiting or under way.
 struct Door {
@@ -158,9 +164,17 @@ impl Proposer {
     /// Starts the task that proposes for a shard.
     pub(crate) fn start(office: Office, most: &Admission) -> Proposer {
         let (queue, inbox) = mpsc::unbounded_channel();
+        let (raft, clock, reckoning) = (office.raft.clone(), office.clock.clone(), office.held.clone());
         tokio::spawn(run(office, inbox));
         let door = Door { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: *most };
-        Proposer { queue, door: Arc::new(door) }
+        Proposer { queue, door: Arc::new(door), raft, clock, reckoning }
+    }
+
+    /// What an entry made now would have on its lease clock. `None` if this replica does not lead, or has proposed nothing in its
+    /// term yet. Whoever was deposed without knowing it is never behind its successors.
+    pub(crate) fn lease_clock_ms(&self) -> Option<u64> {
+        let (term, clock) = (*self.reckoning.lock().expect("never poisoned"))?;
+        (leading_term(&self.raft) == Some(term)).then(|| clock.reading_ms(self.clock.monotonic()))
     }
 
     /// Puts requests into the log, in this order, and gives back what tells their answers. They are queued at once.
@@ -232,7 +246,7 @@ pub(crate) struct Office {
     pub state: StateDb,
     pub clock: Arc<dyn Clock>,
     pub wall_time: Arc<WallTime>,
-    held: Option<(u64, LeaseClock)>,
+    held: Reckoning,
 }
 
 impl Office {
@@ -243,7 +257,7 @@ impl Office {
         clock: Arc<dyn Clock>,
         wall_time: Arc<WallTime>,
     ) -> Office {
-        Office { shard, raft, state, clock, wall_time, held: None }
+        Office { shard, raft, state, clock, wall_time, held: Reckoning::default() }
     }
 
     fn not_leader(&self) -> ProposeError {
@@ -253,10 +267,11 @@ impl Office {
     /// Makes sure that this replica leads and knows the lease clock of its term.
     async fn take(&mut self) -> Result<(u64, LeaseClock), ProposeError> {
         let Some(term) = leading_term(&self.raft) else {
-            self.held = None;
+            *self.held.lock().expect("never poisoned") = None;
             return Err(self.not_leader());
         };
-        if let Some((held, clock)) = self.held
+        let held = *self.held.lock().expect("never poisoned");
+        if let Some((held, clock)) = held
             && held == term
         {
             return Ok((held, clock));
@@ -274,7 +289,7 @@ impl Office {
             .map_err(|e| ProposeError::Stopped { problem: e.to_string() })?
             .ok_or_else(|| ProposeError::Stopped { problem: format!("{} has no state", self.shard) })?;
         let clock = LeaseClock::take_office(state.lease_clock_ms, self.clock.monotonic());
-        self.held = Some((term, clock));
+        *self.held.lock().expect("never poisoned") = Some((term, clock));
         tracing::info!(shard = %self.shard, term, "took office");
         Ok((term, clock))
     }

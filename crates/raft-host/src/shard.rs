@@ -177,6 +177,17 @@ impl Shard {
         Ok(replica.locks.room.sit(name, ticket))
     }
 
+    /// Waits for a change of the leases of a lock: who holds it, and what they show. Also renewals call.
+    pub fn watch(&self, name: LockName) -> Result<Seat, ProposeError> {
+        let replica = self.replica().map_err(|problem| ProposeError::Stopped { problem })?;
+        Ok(replica.locks.room.watch(name))
+    }
+
+    /// The reading of the lease clock now, in milliseconds. Only a leader that has proposed something in its term knows it.
+    pub fn lease_clock_ms(&self) -> Option<u64> {
+        self.replica().ok()?.proposer.lease_clock_ms()
+    }
+
     /// A view that contains every write acknowledged before the call. Only the leader gives one.
     pub async fn read_barrier(&self) -> Result<StateView, ReadError> {
         let replica = self.replica().map_err(|problem| ReadError::Stopped { problem })?;

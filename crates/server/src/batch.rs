@@ -57,7 +57,10 @@ impl Gateway {
         }
         let mut cost_bytes = 0;
         let mut slots: Vec<Slot> = Vec::with_capacity(count);
-        for operation in request.operations {
+        for mut operation in request.operations {
+            if !request.fences.is_empty() {
+                add_fences(&mut operation, &request.fences);
+            }
             slots.push(match self.begin(operation) {
                 Ok(task) => {
                     cost_bytes += task.call.cost_bytes;
@@ -108,11 +111,26 @@ impl Gateway {
     }
 }
 
+/// Puts the fences of the batch to those of a mutation of a key.
+fn add_fences(operation: &mut v1::Operation, fences: &[v1::Fence]) {
+    use v1::operation::Kind as Op;
+    let own = match &mut operation.kind {
+        Some(Op::Put(put)) => &mut put.fences,
+        Some(Op::Delete(delete)) => &mut delete.fences,
+        Some(Op::Cas(cas)) => &mut cas.fences,
+        Some(Op::Add(add)) => &mut add.fences,
+        _ => return,
+    };
+    own.extend_from_slice(fences);
+}
+
 /// Passes the answer on if the message has room for it. Those of mutations always have.
 fn fits(kind: Kind, answer_bytes_left: &AtomicUsize) -> Result<Kind, v1::Error> {
     let bytes = match &kind {
         Kind::Get(get) => get.encoded_len(),
         Kind::Scan(scan) => scan.encoded_len(),
+        Kind::Inspect(inspected) => inspected.encoded_len(),
+        Kind::ListLeases(listed) => listed.encoded_len(),
         _ => return Ok(kind),
     };
     match answer_bytes_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)) {

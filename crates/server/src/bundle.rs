@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use ringfence_proto::v1;
 use ringfence_proto::v1::result::Kind;
 use ringfence_raft_host::{Proposed, Shard};
-use ringfence_state_machine::{Command, ReadAnswer, ReadRefusal, Request, Unreadable, Versioned, get_many};
+use ringfence_state_machine::{ReadAnswer, ReadRefusal, Request, Unreadable, Versioned, get_many};
 use ringfence_types::{Key, ShardId};
 use tokio::time::{Instant, timeout_at};
 
@@ -184,8 +184,8 @@ impl Gateway {
         let late = late.into_iter().map(|entered| answer(entered.number, Err(status::too_late()))).collect();
         let requests = calls.iter().map(|entered| {
             let call = &entered.task.call;
-            let Ask::Mutate { mutation, .. } = &call.ask else { unreachable!("a bundle that mutates") };
-            Request { id: call.id, seen: call.seen, command: Command::Mutate(mutation.clone()) }
+            let Ask::Mutate { command, .. } = &call.ask else { unreachable!("a bundle that mutates") };
+            Request { id: call.id, seen: call.seen, command: command.clone() }
         });
         let Some(first) = calls.first() else { return stream::once(std::future::ready(late)).boxed() };
         let lane = caller.lane(&first.task.call);

@@ -1,15 +1,23 @@
 //! One operation, checked. Input from outside becomes a [`Call`] once, at the edge, and cannot be wrong afterwards.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 use ringfence_proto::v1;
-use ringfence_state_machine::{Action, Condition, Mutation};
-use ringfence_types::limits::{SCAN_PAGE_BYTES_SOFT_MAX, SCAN_PAGE_ITEMS_MAX, TTL_MS_MAX, TTL_MS_MIN};
-use ringfence_types::{ClusterId, HashTag, Key, RequestId, Revision, RingPosition, Value, routing_part};
+use ringfence_state_machine::{Action, Command, Condition, Mutation, WaiterRef};
+use ringfence_types::limits::{FENCES_MAX, SCAN_PAGE_BYTES_SOFT_MAX, SCAN_PAGE_ITEMS_MAX, TTL_MS_MAX, TTL_MS_MIN};
+use ringfence_types::{
+    ClusterId, Fence, HashTag, Key, LockName, RequestId, Revision, RingPosition, Value, routing_part,
+};
 
 use crate::admission::REQUEST_BYTES;
 use crate::cursor::Cursor;
 use crate::grpc::status;
+
+mod lock;
+
+pub(crate) use lock::{LeaseCursor, LeaseList};
 
 /// Items of a page if the caller does not say.
 const SCAN_ITEMS_DEFAULT: u32 = 1000;
@@ -40,18 +48,36 @@ pub(crate) enum Ask {
         /// When.
         at: Option<Revision>,
     },
-    /// A change of one key. `kind` says which message answers it.
+    /// A change of one key or one lock. `kind` says which message answers it.
     Mutate {
         /// The change.
-        mutation: Mutation,
+        command: Command,
         /// As it was asked.
         kind: MutationKind,
     },
     /// One page of keys.
     Scan(Scan),
+    /// The turn of a request that was queued.
+    Wait {
+        /// Which.
+        waiter: WaiterRef,
+        /// How long to keep the call.
+        within: Duration,
+    },
+    /// How a lock is held.
+    Inspect {
+        /// Which.
+        name: LockName,
+        /// Only once it has changed from this.
+        unless: Option<u64>,
+        /// How long to wait for that.
+        within: Duration,
+    },
+    /// One page of leases.
+    ListLeases(LeaseList),
 }
 
-/// Which of the four mutating calls it was.
+/// Which of the mutating calls it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MutationKind {
     /// `Put`.
@@ -62,6 +88,14 @@ pub(crate) enum MutationKind {
     Cas,
     /// `Add`.
     Add,
+    /// `Acquire`.
+    Acquire,
+    /// `GiveUp`.
+    GiveUp,
+    /// `Renew`.
+    Renew,
+    /// `Release`.
+    Release,
 }
 
 /// One page of a scan.
@@ -104,6 +138,13 @@ impl Call {
             Kind::Cas(cas) => (&cas.header, check_cas(cas)?, 0),
             Kind::Add(add) => (&add.header, check_add(add)?, 0),
             Kind::Scan(scan) => (&scan.header, Ask::Scan(check_scan(scan)?), SCAN_PAGE_BYTES_SOFT_MAX),
+            Kind::Acquire(acquire) => (&acquire.header, lock::check_acquire(acquire)?, 0),
+            Kind::Wait(wait) => (&wait.header, lock::check_wait(wait)?, 0),
+            Kind::GiveUp(give_up) => (&give_up.header, lock::check_give_up(give_up)?, 0),
+            Kind::Renew(renew) => (&renew.header, lock::check_renew(renew)?, 0),
+            Kind::Release(release) => (&release.header, lock::check_release(release)?, 0),
+            Kind::Inspect(inspect) => (&inspect.header, lock::check_inspect(inspect)?, GET_ANSWER_BYTES),
+            Kind::ListLeases(list) => (&list.header, lock::check_list(list)?, SCAN_PAGE_BYTES_SOFT_MAX),
         };
         let header = header.unwrap_or_default();
         if header.cluster != 0 && header.cluster != cluster.0 {
@@ -112,8 +153,9 @@ impl Call {
         if header.seen < 0 {
             return Err(status::invalid("`seen` is negative; give the highest revision of any answer, or 0"));
         }
+        let id = header.id.map(RequestId::try_from).transpose().map_err(status::request_id)?;
         Ok(Call {
-            id: header.id.map(RequestId::try_from).transpose().map_err(status::request_id)?,
+            id: id.filter(|_| ask.is_remembered()),
             seen: Revision(header.seen),
             no_forward: header.no_forward,
             ask,
@@ -125,7 +167,16 @@ impl Call {
     pub(crate) fn position(&self) -> RingPosition {
         match &self.ask {
             Ask::Get { key, .. } => key.position(),
-            Ask::Mutate { mutation, .. } => mutation.home(),
+            Ask::Mutate { command: Command::Mutate(mutation) | Command::Fenced { mutation, .. }, .. } => {
+                mutation.home()
+            }
+            Ask::Mutate { command: Command::Lock(command), .. } => {
+                command.name().expect("clients' commands are about one lock").position()
+            }
+            Ask::Mutate { .. } => unreachable!("clients ask for no other commands"),
+            Ask::Wait { waiter, .. } => waiter.name.position(),
+            Ask::Inspect { name, .. } => name.position(),
+            Ask::ListLeases(list) => list.position(),
             Ask::Scan(scan) => {
                 let begin = scan.after.as_ref().map(|after| after.position);
                 scan.position.or(begin).unwrap_or(RingPosition::MIN)
@@ -136,6 +187,21 @@ impl Call {
     /// Whether it may change something.
     pub(crate) fn is_mutation(&self) -> bool {
         matches!(self.ask, Ask::Mutate { .. })
+    }
+
+    /// Whether it takes effect at most once, however often it is sent, because it is remembered by its id. What is not may be
+    /// sent again at any time: it changes nothing, or the second time nothing more.
+    pub(crate) fn is_remembered(&self) -> bool {
+        self.ask.is_remembered()
+    }
+}
+
+impl Ask {
+    fn is_remembered(&self) -> bool {
+        match self {
+            Ask::Mutate { kind, .. } => !matches!(kind, MutationKind::Renew | MutationKind::GiveUp),
+            _ => false,
+        }
     }
 }
 
@@ -149,6 +215,13 @@ pub(crate) fn header_of(operation: &mut v1::Operation) -> Option<&mut v1::Reques
         Kind::Cas(cas) => &mut cas.header,
         Kind::Add(add) => &mut add.header,
         Kind::Scan(scan) => &mut scan.header,
+        Kind::Acquire(acquire) => &mut acquire.header,
+        Kind::Wait(wait) => &mut wait.header,
+        Kind::GiveUp(give_up) => &mut give_up.header,
+        Kind::Renew(renew) => &mut renew.header,
+        Kind::Release(release) => &mut release.header,
+        Kind::Inspect(inspect) => &mut inspect.header,
+        Kind::ListLeases(list) => &mut list.header,
     };
     Some(header.get_or_insert_default())
 }
@@ -169,6 +242,23 @@ fn check_ttl(ttl_ms: Option<i64>) -> Result<Option<u64>, v1::Error> {
     }
 }
 
+/// A change of a key that happens only under its fences.
+fn mutate(mutation: Mutation, fences: &[v1::Fence], kind: MutationKind) -> Result<Ask, v1::Error> {
+    if fences.is_empty() {
+        return Ok(Ask::Mutate { command: Command::Mutate(mutation), kind });
+    }
+    if fences.len() > FENCES_MAX {
+        let count = fences.len();
+        return Err(status::invalid(format!("the request has {count} fences; the most is {FENCES_MAX}")));
+    }
+    let fences = fences.iter().map(|fence| {
+        let lock = lock::check_name(&fence.lock)?;
+        Ok(Fence { lock, token: lock::check_token(fence.token)? })
+    });
+    let fences = fences.collect::<Result<Vec<Fence>, v1::Error>>()?;
+    Ok(Ask::Mutate { command: Command::Fenced { fences, mutation }, kind })
+}
+
 fn check_get(get: &v1::GetRequest) -> Result<Ask, v1::Error> {
     let at = match get.at_revision {
         0 => None,
@@ -181,12 +271,12 @@ fn check_get(get: &v1::GetRequest) -> Result<Ask, v1::Error> {
 fn check_put(put: &v1::PutRequest) -> Result<Ask, v1::Error> {
     let action = Action::Put { value: check_value(&put.value)?, ttl_ms: check_ttl(put.ttl_ms)? };
     let mutation = Mutation { key: check_key(&put.key)?, condition: Condition::None, action };
-    Ok(Ask::Mutate { mutation, kind: MutationKind::Put })
+    mutate(mutation, &put.fences, MutationKind::Put)
 }
 
 fn check_delete(delete: &v1::DeleteRequest) -> Result<Ask, v1::Error> {
     let mutation = Mutation { key: check_key(&delete.key)?, condition: Condition::None, action: Action::Delete };
-    Ok(Ask::Mutate { mutation, kind: MutationKind::Delete })
+    mutate(mutation, &delete.fences, MutationKind::Delete)
 }
 
 fn check_cas(cas: &v1::CasRequest) -> Result<Ask, v1::Error> {
@@ -210,7 +300,7 @@ fn check_cas(cas: &v1::CasRequest) -> Result<Ask, v1::Error> {
         None => return Err(status::invalid("`then` is missing: set `put` to the new value, or `delete`")),
     };
     let mutation = Mutation { key: check_key(&cas.key)?, condition, action };
-    Ok(Ask::Mutate { mutation, kind: MutationKind::Cas })
+    mutate(mutation, &cas.fences, MutationKind::Cas)
 }
 
 fn check_add(add: &v1::AddRequest) -> Result<Ask, v1::Error> {
@@ -220,7 +310,7 @@ fn check_add(add: &v1::AddRequest) -> Result<Ask, v1::Error> {
     }
     let action = Action::Add { delta: add.delta, min, max };
     let mutation = Mutation { key: check_key(&add.key)?, condition: Condition::None, action };
-    Ok(Ask::Mutate { mutation, kind: MutationKind::Add })
+    mutate(mutation, &add.fences, MutationKind::Add)
 }
 
 fn check_scan(scan: &v1::ScanRequest) -> Result<Scan, v1::Error> {

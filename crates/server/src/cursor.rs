@@ -47,6 +47,16 @@ impl Cursor {
 
     /// From the client.
     pub(crate) fn decode(bytes: &Bytes, query: &[&[u8]]) -> Result<Cursor, CursorError> {
+        let lies_there = |key: &Bytes, position| Key::new(key.clone()).map(|key: Key| key.position()) == Ok(position);
+        Cursor::decode_with(bytes, query, lies_there)
+    }
+
+    /// From the client, where what stands in the place of the key has its own shape.
+    pub(crate) fn decode_with(
+        bytes: &Bytes,
+        query: &[&[u8]],
+        is_sound: impl Fn(&Bytes, RingPosition) -> bool,
+    ) -> Result<Cursor, CursorError> {
         match bytes.first() {
             None => return Err(CursorError::Malformed),
             Some(&VERSION) => {}
@@ -59,7 +69,7 @@ impl Cursor {
             return Err(CursorError::OtherQuery);
         }
         let key = bytes.slice(HEAD_BYTES..);
-        if !key.is_empty() && Key::new(key.clone()).map(|key| key.position()) != Ok(position) {
+        if !key.is_empty() && !is_sound(&key, position) {
             return Err(CursorError::Malformed);
         }
         Ok(Cursor { position, key })

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | an answer, or a refusal by the shard | told | told |
 //! | not the leader, wrong shard, no majority, not sent | tried again | tried again |
-//! | sent or proposed, and no answer | `OUTCOME_UNKNOWN`, never sent twice | tried again |
+//! | sent or proposed, and no answer | `OUTCOME_UNKNOWN`, never sent twice, unless that is harmless | tried again |
 //! | this replica cannot read its own state | – | tried again: the node stops, and another takes over |
 //! | a full queue | told | told |
 //!
@@ -27,6 +27,7 @@ use ringfence_state_machine::{Command, ReadRefusal, Refusal, Reply, Request, get
 use ringfence_storage::{StateDb, StateView};
 use ringfence_types::{ClusterId, NodeId, Revision, ShardId};
 use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::answer::{Answering, revision_of};
@@ -87,6 +88,8 @@ pub(crate) struct Gateway {
     /// If the node has not come back yet from distrust.
     pub(crate) rejoin: Option<Arc<Rejoin>>,
     pub(crate) room: Arc<Room>,
+    /// Cancelled when the node takes no new calls: those that wait for a lock are then sent on.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Gateway {
@@ -133,7 +136,7 @@ impl Gateway {
     /// Checks an operation, and names it if it is a mutation without a name.
     pub(crate) fn begin(&self, operation: v1::Operation) -> Result<Task, v1::Error> {
         let mut task = Task::new(operation, self.cluster)?;
-        if task.call.is_mutation() && task.call.id.is_none() {
+        if task.call.is_remembered() && task.call.id.is_none() {
             task.minted = true;
             task.call.id = Some(self.mint.id(task.call.seen));
         }
@@ -203,12 +206,11 @@ impl Gateway {
     /// This node leads: decide here.
     async fn lead(&self, shard: &Shard, call: &Call, lane: Lane, deadline: Instant) -> Attempt {
         match &call.ask {
-            Ask::Mutate { mutation, kind } => {
-                if let Err(error) = self.room.admit(&mutation.action) {
+            Ask::Mutate { command, kind } => {
+                if let Err(error) = self.room.admit(command) {
                     return Attempt::Final(Err(error));
                 }
-                let command = Command::Mutate(mutation.clone());
-                let request = Request { id: call.id, seen: call.seen, command };
+                let request = Request { id: call.id, seen: call.seen, command: command.clone() };
                 self.mutate(shard, request, lane, *kind, deadline).await
             }
             Ask::Get { key, at } => {
@@ -235,6 +237,9 @@ impl Gateway {
                     Err(error) => Attempt::Again(status::unreadable(shard.id(), &error)),
                 }
             }
+            Ask::Wait { waiter, within } => self.wait(shard, waiter, *within, lane, deadline).await,
+            Ask::Inspect { name, unless, within } => self.inspect(shard, name, *unless, *within, deadline).await,
+            Ask::ListLeases(list) => self.list_leases(shard, list, deadline).await,
             Ask::Scan(query) => {
                 if let Err(attempt) = self.barrier(shard, deadline).await {
                     return attempt;
@@ -268,18 +273,28 @@ impl Gateway {
     pub(crate) fn decided(&self, shard: &Shard, kind: MutationKind, answer: Result<Reply, ProposeError>) -> Attempt {
         match answer {
             Ok(Ok(done)) => Attempt::Final(self.answering(shard).mutation(kind, &done)),
-            Ok(Err(refusal)) => {
-                let error = status::refusal(shard.id(), &refusal);
-                match refusal {
-                    Refusal::WrongShard { descriptor } => {
-                        self.known.learn_descriptors([descriptor]);
-                        Attempt::Again(error)
-                    }
-                    _ => Attempt::Final(Err(error)),
-                }
+            Ok(Err(refusal)) => self.refused(shard, refusal),
+            Err(error) => self.not_decided(shard, error),
+        }
+    }
+
+    /// What a refusal by the shard means for the caller.
+    pub(crate) fn refused(&self, shard: &Shard, refusal: Refusal) -> Attempt {
+        let error = status::refusal(shard.id(), &refusal);
+        match refusal {
+            Refusal::WrongShard { descriptor } => {
+                self.known.learn_descriptors([descriptor]);
+                Attempt::Again(error)
             }
-            Err(ProposeError::NotLeader { leader }) => Attempt::Again(self.not_leader(shard.id(), leader)),
-            Err(error) => Attempt::Final(Err(status::propose(shard.id(), &error))),
+            _ => Attempt::Final(Err(error)),
+        }
+    }
+
+    /// What it means for the caller that the shard has said nothing.
+    pub(crate) fn not_decided(&self, shard: &Shard, error: ProposeError) -> Attempt {
+        match error {
+            ProposeError::NotLeader { leader } => Attempt::Again(self.not_leader(shard.id(), leader)),
+            error => Attempt::Final(Err(status::propose(shard.id(), &error))),
         }
     }
 
@@ -377,13 +392,13 @@ impl Gateway {
     }
 
     fn lost(&self, task: &Task, shard: ShardId) -> Attempt {
-        match task.call.is_mutation() {
+        match task.call.is_remembered() {
             true => Attempt::Final(Err(status::outcome_unknown(shard))),
             false => Attempt::Again(status::read_too_late(shard)),
         }
     }
 
-    fn not_leader(&self, shard: ShardId, leader: Option<NodeId>) -> v1::Error {
+    pub(crate) fn not_leader(&self, shard: ShardId, leader: Option<NodeId>) -> v1::Error {
         status::not_leader(shard, leader.map(|node| (node, self.known.book.address(node))))
     }
 

@@ -32,6 +32,8 @@ mod grpc;
 mod incoming;
 mod known;
 mod life;
+mod lock_look;
+mod lock_wait;
 mod meta;
 mod mint;
 mod newcomer;

@@ -13,7 +13,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use ringfence_proto::internal::v1::node_service_server::NodeServiceServer;
 use ringfence_proto::v1::cluster_service_server::ClusterServiceServer;
+use ringfence_proto::v1::election_server::ElectionServer;
 use ringfence_proto::v1::kv_server::KvServer;
+use ringfence_proto::v1::lock_server::LockServer;
 use ringfence_raft_host::{Host, HostConfig, HostError, Problem, Shard, SystemClock, TransferError};
 use ringfence_state_machine::NodeInfo;
 use ringfence_storage::{DataDir, StorageError};
@@ -192,6 +194,7 @@ impl Node {
             mint: Mint::new(),
             rejoin,
             room: Arc::new(room),
+            stopping: ending.stopping.clone(),
         });
         let server = tokio::spawn(serve(gateway.clone(), listener, ending.clone()));
         let here = NodeInfo {
@@ -307,6 +310,12 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, ending: Ending) {
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let kv = grpc::kv::KvService { gateway: gateway.clone(), stopping: ending.stopping.clone() };
     let kv = limited(KvServer::new(kv), KvServer::max_decoding_message_size, KvServer::max_encoding_message_size);
+    let lock = limited(
+        LockServer::new(grpc::lock::LockService { gateway: gateway.clone() }),
+        LockServer::max_decoding_message_size,
+        LockServer::max_encoding_message_size,
+    );
+    let election = ElectionServer::new(grpc::election::ElectionService { gateway: gateway.clone() });
     let cluster = ClusterServiceServer::new(grpc::cluster::Cluster { gateway: gateway.clone() });
     let node = grpc::node::Node { gateway, stopping: ending.stopping.clone(), quiet: ending.quiet.clone() };
     let node = limited(
@@ -335,6 +344,8 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, ending: Ending) {
         .add_service(health)
         .add_service(reflection)
         .add_service(kv)
+        .add_service(lock)
+        .add_service(election)
         .add_service(cluster)
         .add_service(node)
         .serve_with_incoming_shutdown(incoming::accept(listener, ending.cut.clone()), goodbye)

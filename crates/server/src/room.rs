@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use ringfence_proto::v1;
-use ringfence_state_machine::Action;
+use ringfence_state_machine::{Action, Command, LockCommand};
 use ringfence_types::NodeId;
 
 use crate::grpc::status;
@@ -108,11 +108,16 @@ impl Room {
         LEVELS[usize::from(self.level.load(Ordering::Relaxed))]
     }
 
-    /// Whether there is room for a mutation of this kind.
-    pub(crate) fn admit(&self, action: &Action) -> Result<(), v1::Error> {
-        let last = match action {
-            Action::Delete => Level::Full,
-            Action::Put { .. } | Action::Add { .. } => Level::Low,
+    /// Whether there is room for a mutation of this kind. Leases that are there may be kept and ended as long as keys may be
+    /// deleted.
+    pub(crate) fn admit(&self, command: &Command) -> Result<(), v1::Error> {
+        let last = match command {
+            Command::Mutate(mutation) | Command::Fenced { mutation, .. } => match &mutation.action {
+                Action::Delete => Level::Full,
+                Action::Put { .. } | Action::Add { .. } => Level::Low,
+            },
+            Command::Lock(LockCommand::Acquire(_)) => Level::Low,
+            _ => Level::Full,
         };
         if self.level() <= last {
             return Ok(());
@@ -158,7 +163,8 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use ringfence_proto::Reason;
-    use ringfence_types::Value;
+    use ringfence_state_machine::{Condition, Mutation};
+    use ringfence_types::{Key, Value};
 
     use super::*;
 
@@ -183,13 +189,18 @@ mod tests {
     fn deletes_go_on_when_puts_are_refused_until_nothing_goes() {
         let dir = tempfile::tempdir().unwrap();
         let room = Room::new(NodeId(3), dir.path(), Some(u64::MAX / 4));
-        let put = Action::Put { value: Value::new("v").unwrap(), ttl_ms: None };
+        let of = |action| {
+            let key = Key::new("k").unwrap();
+            Command::Mutate(Mutation { key, condition: Condition::None, action })
+        };
+        let put = of(Action::Put { value: Value::new("v").unwrap(), ttl_ms: None });
+        let delete = of(Action::Delete);
         let set = |level: Level| room.level.store(level as u8, Ordering::Relaxed);
         let expected = [(true, true), (true, true), (false, true), (false, false)];
         for (level, (puts, deletes)) in LEVELS.into_iter().zip(expected) {
             set(level);
             assert_eq!(room.admit(&put).is_ok(), puts, "{level:?}");
-            assert_eq!(room.admit(&Action::Delete).is_ok(), deletes, "{level:?}");
+            assert_eq!(room.admit(&delete).is_ok(), deletes, "{level:?}");
         }
         let error = room.admit(&put).unwrap_err();
         assert_eq!(error.reason(), Some(Reason::DiskFull));

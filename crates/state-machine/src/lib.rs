@@ -66,8 +66,8 @@ pub use command::{Action, Command, Condition, Entry, Limits, MetaCommand, Mutati
 pub use digest::digest;
 pub use keys::{shard_records, space_range};
 pub use lock::{
-    Acquire, HeldAs, LeasePage, LeaseQuery, LeaseRef, LeaseTimes, LeaseView, LockCommand, LockView, WaiterRef,
-    WaiterView, Wake, inspect, lease_of_write, lease_times, list_leases,
+    Acquire, HeldAs, LeasePage, LeaseQuery, LeaseRef, LeaseTimes, LeaseView, LockCommand, LockView, TicketView,
+    WaiterRef, WaiterView, Wake, inspect, lease_of_write, lease_times, list_leases, look_up_ticket,
 };
 pub use membership::membership_changed;
 pub use memory::MemoryView;

@@ -55,4 +55,7 @@ pub use held::HeldAs;
 pub(crate) use keeper::Keeper;
 pub use keeper::Wake;
 pub(crate) use place::Place;
-pub use read::{LeasePage, LeaseQuery, LeaseView, LockView, WaiterView, inspect, lease_times, list_leases};
+pub use read::{
+    LeasePage, LeaseQuery, LeaseView, LockView, TicketView, WaiterView, inspect, lease_times, list_leases,
+    look_up_ticket,
+};

@@ -69,21 +69,21 @@ impl Direct {
         let header = Some(RequestHeader { id: Some(id), ..RequestHeader::default() });
         let told = match change.clone() {
             Change::Put { key, value } => {
-                let put = PutRequest { header, key: key.into(), value: value.into(), ttl_ms: None };
+                let put = PutRequest { header, key: key.into(), value: value.into(), ttl_ms: None, fences: Vec::new() };
                 kv.put(timed(put, within))
                     .await
                     .map(|told| told.into_inner())
                     .map(|told| Done::Put { version: told.version, revision: revision(&told.header) })
             }
             Change::Delete { key } => {
-                let delete = DeleteRequest { header, key: key.into() };
+                let delete = DeleteRequest { header, key: key.into(), fences: Vec::new() };
                 kv.delete(timed(delete, within))
                     .await
                     .map(|told| told.into_inner())
                     .map(|told| Done::Deleted { existed: told.existed, revision: revision(&told.header) })
             }
             Change::Add { key, delta, max } => {
-                let add = AddRequest { header, key: key.into(), delta, min: None, max };
+                let add = AddRequest { header, key: key.into(), delta, min: None, max, fences: Vec::new() };
                 kv.add(timed(add, within)).await.map(|told| told.into_inner()).map(|told| {
                     Done::Added(Added { value: told.value, version: told.version, revision: revision(&told.header) })
                 })
@@ -113,7 +113,7 @@ impl Direct {
     pub(super) async fn read(&self, node: u64, keys: &[String]) -> Result<Vec<Option<Held>>, String> {
         let get = |key: &String| GetRequest { header: None, key: key.clone().into(), at_revision: 0 };
         let operations = keys.iter().map(|key| Operation { kind: Some(operation::Kind::Get(get(key))) }).collect();
-        let asked = timed(BatchRequest { operations }, Duration::from_secs(10));
+        let asked = timed(BatchRequest { operations, fences: Vec::new() }, Duration::from_secs(10));
         let answers = self.nodes[&node].clone().batch(asked).await.map_err(|status| status.to_string())?.into_inner();
         if answers.results.len() != keys.len() {
             return Err(format!("{} answers to {} questions", answers.results.len(), keys.len()));

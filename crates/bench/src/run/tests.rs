@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
 
 use super::*;
 use crate::target::{Cas, Found, Path};
@@ -11,13 +12,15 @@ use crate::target::{Cas, Found, Path};
 /// How long every operation of the peer takes. The tests' clock is tokio's, which stands still unless all wait.
 const LATENCY: Duration = Duration::from_millis(10);
 
-/// A way to the peer, and how many times it was taken.
-#[derive(Clone, Default)]
-struct Memory(Arc<Mutex<State>>, u64);
+/// A way to the peer, how many times it was taken, and the lock that is held over it.
+#[derive(Default)]
+struct Memory(Arc<Mutex<State>>, u64, Option<OwnedMutexGuard<()>>);
 
 #[derive(Default)]
 struct State {
     keys: BTreeMap<Bytes, (i64, Bytes)>,
+    /// First come, first served.
+    locks: BTreeMap<Bytes, Arc<tokio::sync::Mutex<()>>>,
     revision: i64,
     gets: u64,
     puts: u64,
@@ -30,6 +33,12 @@ struct State {
     meddles: bool,
     /// From now on an operation takes this long.
     hang: Option<Duration>,
+}
+
+impl Clone for Memory {
+    fn clone(&self) -> Memory {
+        Memory(Arc::clone(&self.0), self.1, None)
+    }
 }
 
 impl Memory {
@@ -55,7 +64,7 @@ impl Peer for Memory {
     type Target = Memory;
 
     fn target(&self, client: usize, _clients: usize) -> Memory {
-        Memory(Arc::clone(&self.0), client as u64)
+        Memory(Arc::clone(&self.0), client as u64, None)
     }
 
     fn path(&self) -> Path {
@@ -110,6 +119,17 @@ impl Target for Memory {
             state.keys.remove(key);
         });
         delete.await
+    }
+
+    async fn acquire(&mut self, name: &Bytes) -> Result<(), OpError> {
+        let lock = self.operation(|state| Arc::clone(state.locks.entry(name.clone()).or_default())).await?;
+        self.2 = Some(lock.lock_owned().await);
+        Ok(())
+    }
+
+    async fn release(&mut self) -> Result<(), OpError> {
+        let held = self.2.take().expect("acquired");
+        self.operation(|_| drop(held)).await
     }
 }
 
@@ -176,6 +196,44 @@ async fn on_the_hot_key_only_successes_count() {
     assert!(close(row.ops + row.conflicts, attempts), "{attempts} attempts: {row:?}");
     assert!(row.conflicts > row.ops && row.max_us > 20_000.0, "{row:?}");
     assert_eq!(row.errors_total(), 0);
+}
+
+/// A pair is one operation, and both halves are known apart. Nobody waits for another's lock.
+#[tokio::test(start_paused = true)]
+async fn a_pair_takes_as_long_as_its_halves() {
+    let peer = Memory::default();
+    let mut bench = bench(&peer, 100);
+    for clients in [1, 8] {
+        let row = row(&mut bench, Workload::Lock, clients).await;
+        assert!(close(row.ops, 50.0 * clients as f64) && close(row.p50_us, 20_000.0), "{clients}: {row:?}");
+        for half in [row.acquire_p50_us, row.release_p50_us] {
+            assert!(close(half.unwrap(), 10_000.0) || close(half.unwrap(), 11_000.0), "{clients}: {row:?}");
+        }
+        assert_eq!((row.errors_total(), row.keys), (0, 100));
+    }
+    assert_eq!(row(&mut bench, Workload::Put, 1).await.acquire_p50_us, None);
+}
+
+/// One has the lock at a time, until its release has arrived: so hand-overs are as many as releases one after the other, and
+/// each waits for all others.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_holds_the_wait_for_the_others() {
+    let peer = Memory::default();
+    let row = row(&mut bench(&peer, 10), Workload::LockHot, 16).await;
+    assert!(close(row.ops, 100.0), "{row:?}");
+    assert!(close(row.p50_us, 160_000.0) && close(row.release_p50_us.unwrap(), 10_000.0), "{row:?}");
+    assert_eq!((row.errors_total(), row.keys, peer.0.lock().unwrap().locks.len()), (0, 1, 1));
+}
+
+/// A released lock leaves nothing, so there is nothing to remove.
+#[tokio::test(start_paused = true)]
+async fn cleaning_up_after_locks_asks_for_nothing() {
+    let peer = Memory::default();
+    let mut bench = bench(&peer, 100);
+    row(&mut bench, Workload::Lock, 8).await;
+    let operations = peer.0.lock().unwrap().operations;
+    bench.clean().await.unwrap();
+    assert_eq!(peer.0.lock().unwrap().operations, operations);
 }
 
 /// An operation that got an error is in no figure but that of the errors.
@@ -285,6 +343,10 @@ async fn what_cannot_be_measured_is_refused_before_anything_is_written() {
         (Plan { clients: 0, ..good.clone() }, BenchError::Clients { clients: 0 }),
         (Plan { clients: 513, ..good.clone() }, BenchError::Clients { clients: 513 }),
         (Plan { clients: 11, ..good.clone() }, BenchError::TooFewKeys { clients: 11, keys: 10 }),
+        (
+            Plan { clients: 11, workload: Workload::Lock, ..good.clone() },
+            BenchError::TooFewKeys { clients: 11, keys: 10 },
+        ),
         (Plan { duration: Duration::ZERO, ..good.clone() }, BenchError::NoTime),
     ] {
         assert_eq!(bench.row(&plan, &mut |_| {}).await, Err(error));

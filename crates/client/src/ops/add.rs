@@ -6,9 +6,9 @@ use bytes::Bytes;
 use ringfence_proto::v1::operation::Kind as Ask;
 use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, metadata, v1};
-use ringfence_types::{Key, KeyError, Revision};
+use ringfence_types::{Fence, FencingToken, Key, KeyError, Revision};
 
-use super::revision;
+use super::{current_token, fenced, revision, wire_fences};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -34,6 +34,7 @@ pub struct Add {
     delta: i64,
     min: Option<i64>,
     max: Option<i64>,
+    fences: Vec<Fence>,
     timeout: Option<Duration>,
 }
 
@@ -52,6 +53,12 @@ pub enum AddError {
     /// The key holds something that is not a decimal integer. Put one first.
     #[error("the key holds a value that is not a decimal integer, so nothing can be added to it. Put an integer first")]
     NotAnInteger,
+    /// The lease of a fence is not current any more: nothing happened, and its holder must stop.
+    #[error("{}", fenced(.current))]
+    Fenced {
+        /// Of the newest lease, if anyone holds the lock.
+        current: Option<FencingToken>,
+    },
     /// No node could do it in time. Nothing happened; try again later.
     #[error(transparent)]
     Unavailable(Unavailable),
@@ -82,6 +89,7 @@ impl From<CallFailure> for AddError {
         match failure {
             CallFailure::Refused(error) => match error.reason() {
                 Some(Reason::OutOfBounds) => AddError::OutOfBounds { current: error.fact(metadata::CURRENT) },
+                Some(Reason::Fenced) => AddError::Fenced { current: current_token(&error) },
                 Some(Reason::NotAnInteger) => AddError::NotAnInteger,
                 _ => AddError::Rejected(error.into()),
             },
@@ -96,7 +104,7 @@ impl Client {
     /// however often it has to be sent.
     pub fn add(&self, key: impl AsRef<[u8]>, delta: i64) -> Add {
         let key = Bytes::copy_from_slice(key.as_ref());
-        Add { client: self.clone(), key, delta, min: None, max: None, timeout: None }
+        Add { client: self.clone(), key, delta, min: None, max: None, fences: Vec::new(), timeout: None }
     }
 }
 
@@ -113,6 +121,13 @@ impl Add {
         self
     }
 
+    /// Happens only while this lease is current, checked where and when it happens; else [`AddError::Fenced`]. May be given up to
+    /// 16 times. The lock must lie on the key's shard: give both the same hash tag.
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Add {
+        self.fences.push(fence.into());
+        self
+    }
+
     /// Another deadline than the client's.
     pub fn timeout(mut self, timeout: Duration) -> Add {
         self.timeout = Some(timeout);
@@ -121,8 +136,8 @@ impl Add {
 
     async fn run(self) -> Result<Added, AddError> {
         let place = Place::Position(Key::new(self.key.clone())?.position());
-        let Add { key, delta, min, max, .. } = self;
-        let ask = Ask::Add(v1::AddRequest { header: None, key, delta, min, max });
+        let Add { key, delta, min, max, fences, .. } = self;
+        let ask = Ask::Add(v1::AddRequest { header: None, key, delta, min, max, fences: wire_fences(fences) });
         let pick = |told| match told {
             Told::Add(add) => Some(Added { value: add.value, revision: revision(&add.header), version: add.version }),
             _ => None,

@@ -3,6 +3,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
+use ringfence_types::Fence;
 
 use super::{
     Add, AddError, Added, Cas, CasError, Delete, DeleteError, Deleted, Get, GetError, KeyValue, Put, PutError, Written,
@@ -20,6 +21,7 @@ use crate::errors::Outcome;
 pub struct Batch {
     client: Client,
     operations: Vec<Operation>,
+    fences: Vec<Fence>,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Client {
     /// # }
     /// ```
     pub fn batch(&self) -> Batch {
-        Batch { client: self.clone(), operations: Vec::new() }
+        Batch { client: self.clone(), operations: Vec::new(), fences: Vec::new() }
     }
 }
 
@@ -137,6 +139,13 @@ impl Batch {
         self.with(Operation::Add(add))
     }
 
+    /// Every mutation of the batch happens only while this lease is current, each checked where it happens. May be given up to 16
+    /// times.
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Batch {
+        self.fences.push(fence.into());
+        self
+    }
+
     fn with(mut self, operation: Operation) -> Batch {
         self.operations.push(operation);
         self
@@ -144,6 +153,17 @@ impl Batch {
 }
 
 impl Operation {
+    fn fenced(self, fences: &[Fence]) -> Operation {
+        let fences = fences.iter().cloned();
+        match self {
+            Operation::Get(get) => Operation::Get(get),
+            Operation::Put(put) => Operation::Put(fences.fold(put, Put::fence)),
+            Operation::Delete(delete) => Operation::Delete(fences.fold(delete, Delete::fence)),
+            Operation::Cas(cas) => Operation::Cas(fences.fold(cas, Cas::fence)),
+            Operation::Add(add) => Operation::Add(fences.fold(add, Add::fence)),
+        }
+    }
+
     fn run(self) -> BoxFuture<'static, Result<BatchAnswer, BatchError>> {
         match self {
             Operation::Get(get) => get.into_future().map(|r| Ok(BatchAnswer::Got(r?))).boxed(),
@@ -161,6 +181,7 @@ impl IntoFuture for Batch {
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(join_all(self.operations.into_iter().map(Operation::run)))
+        let fences = self.fences;
+        Box::pin(join_all(self.operations.into_iter().map(|operation| operation.fenced(&fences).run())))
     }
 }

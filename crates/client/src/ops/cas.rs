@@ -7,10 +7,10 @@ use ringfence_proto::v1::cas_request::Then;
 use ringfence_proto::v1::operation::Kind as Ask;
 use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, v1};
-use ringfence_types::{Key, KeyError, Revision, Value, ValueError};
+use ringfence_types::{Fence, FencingToken, Key, KeyError, Revision, Value, ValueError};
 
 use super::ttl::ttl_ms;
-use super::{Condition, TtlError, Written, key_facts, revision};
+use super::{Condition, TtlError, Written, current_token, fenced, key_facts, revision, wire_fences};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -25,6 +25,7 @@ pub struct Cas {
     condition: Condition,
     value: Bytes,
     pub(super) ttl: Option<Duration>,
+    pub(super) fences: Vec<Fence>,
     pub(super) timeout: Option<Duration>,
 }
 
@@ -47,6 +48,12 @@ pub enum CasError {
         revision: Revision,
         /// 0 if it is absent.
         version: u64,
+    },
+    /// The lease of a fence is not current any more: nothing happened, and its holder must stop.
+    #[error("{}", fenced(.current))]
+    Fenced {
+        /// Of the newest lease, if anyone holds the lock.
+        current: Option<FencingToken>,
     },
     /// No node could do it in time. Nothing happened; try again later.
     #[error(transparent)]
@@ -76,6 +83,9 @@ impl From<CallFailure> for CasError {
                 let (revision, version) = key_facts(&error);
                 CasError::ConditionFailed { revision, version }
             }
+            CallFailure::Refused(error) if error.reason() == Some(Reason::Fenced) => {
+                CasError::Fenced { current: current_token(&error) }
+            }
             CallFailure::Refused(error) => CasError::Rejected(error.into()),
             CallFailure::Unavailable(unavailable) => CasError::Unavailable(unavailable),
             CallFailure::Unknown(unknown) => CasError::OutcomeUnknown(unknown),
@@ -93,6 +103,7 @@ impl Client {
             condition,
             value: value.into(),
             ttl: None,
+            fences: Vec::new(),
             timeout: None,
         }
     }
@@ -102,6 +113,13 @@ impl Cas {
     /// Removes the key after this time. Without it the key stays until it is deleted, also if it had a ttl before.
     pub fn ttl(mut self, ttl: Duration) -> Cas {
         self.ttl = Some(ttl);
+        self
+    }
+
+    /// Happens only while this lease is current, checked where and when it happens; else [`CasError::Fenced`]. May be given up to
+    /// 16 times. The lock must lie on the key's shard: give both the same hash tag.
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Cas {
+        self.fences.push(fence.into());
         self
     }
 
@@ -120,6 +138,7 @@ impl Cas {
             condition: Some(self.condition.into_wire()),
             ttl_ms: ttl_ms(self.ttl)?,
             then: Some(Then::Put(self.value)),
+            fences: wire_fences(self.fences),
         });
         let pick = |told| match told {
             Told::Cas(cas) => Some(Written { revision: revision(&cas.header), version: cas.version }),

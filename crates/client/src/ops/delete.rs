@@ -7,9 +7,9 @@ use ringfence_proto::v1::cas_request::Then;
 use ringfence_proto::v1::operation::Kind as Ask;
 use ringfence_proto::v1::result::Kind as Told;
 use ringfence_proto::{Reason, v1};
-use ringfence_types::{Key, KeyError, Revision};
+use ringfence_types::{Fence, FencingToken, Key, KeyError, Revision};
 
-use super::{Condition, key_facts, revision};
+use super::{Condition, current_token, fenced, key_facts, revision, wire_fences};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -31,6 +31,7 @@ pub struct Delete {
     client: Client,
     key: Bytes,
     condition: Option<Condition>,
+    fences: Vec<Fence>,
     timeout: Option<Duration>,
 }
 
@@ -47,6 +48,12 @@ pub enum DeleteError {
         revision: Revision,
         /// 0 if it is absent.
         version: u64,
+    },
+    /// The lease of a fence is not current any more: nothing happened, and its holder must stop.
+    #[error("{}", fenced(.current))]
+    Fenced {
+        /// Of the newest lease, if anyone holds the lock.
+        current: Option<FencingToken>,
     },
     /// No node could do it in time. Nothing happened; try again later.
     #[error(transparent)]
@@ -76,6 +83,9 @@ impl From<CallFailure> for DeleteError {
                 let (revision, version) = key_facts(&error);
                 DeleteError::ConditionFailed { revision, version }
             }
+            CallFailure::Refused(error) if error.reason() == Some(Reason::Fenced) => {
+                DeleteError::Fenced { current: current_token(&error) }
+            }
             CallFailure::Refused(error) => DeleteError::Rejected(error.into()),
             CallFailure::Unavailable(unavailable) => DeleteError::Unavailable(unavailable),
             CallFailure::Unknown(unknown) => DeleteError::OutcomeUnknown(unknown),
@@ -86,7 +96,13 @@ impl From<CallFailure> for DeleteError {
 impl Client {
     /// Removes a key. Of an absent key it succeeds with `existed: false`.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete {
-        Delete { client: self.clone(), key: Bytes::copy_from_slice(key.as_ref()), condition: None, timeout: None }
+        Delete {
+            client: self.clone(),
+            key: Bytes::copy_from_slice(key.as_ref()),
+            condition: None,
+            fences: Vec::new(),
+            timeout: None,
+        }
     }
 }
 
@@ -94,6 +110,13 @@ impl Delete {
     /// Only if this holds.
     pub fn condition(mut self, condition: Condition) -> Delete {
         self.condition = Some(condition);
+        self
+    }
+
+    /// Happens only while this lease is current, checked where and when it happens; else [`DeleteError::Fenced`]. May be given up to
+    /// 16 times. The lock must lie on the key's shard: give both the same hash tag.
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Delete {
+        self.fences.push(fence.into());
         self
     }
 
@@ -105,14 +128,16 @@ impl Delete {
 
     async fn run(self) -> Result<Deleted, DeleteError> {
         let place = Place::Position(Key::new(self.key.clone())?.position());
+        let fences = wire_fences(self.fences);
         let ask = match self.condition {
-            None => Ask::Delete(v1::DeleteRequest { header: None, key: self.key }),
+            None => Ask::Delete(v1::DeleteRequest { header: None, key: self.key, fences }),
             Some(condition) => Ask::Cas(v1::CasRequest {
                 header: None,
                 key: self.key,
                 condition: Some(condition.into_wire()),
                 ttl_ms: None,
                 then: Some(Then::Delete(true)),
+                fences,
             }),
         };
         let pick = |told| match told {

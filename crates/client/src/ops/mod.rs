@@ -24,7 +24,7 @@ pub use scan::{Page, Scan, ScanError};
 pub use ttl::TtlError;
 
 use ringfence_proto::v1;
-use ringfence_types::Revision;
+use ringfence_types::{Fence, FencingToken, Revision};
 
 use crate::Reason;
 use crate::errors::Rejected;
@@ -38,6 +38,24 @@ fn revision(header: &Option<v1::ResponseHeader>) -> Revision {
 fn key_facts(error: &v1::Error) -> (Revision, u64) {
     use ringfence_proto::metadata::{REVISION, VERSION};
     (Revision(error.fact(REVISION).unwrap_or_default()), error.fact(VERSION).unwrap_or_default())
+}
+
+/// The token of the newest lease, from a refusal by a fence.
+pub(crate) fn current_token(error: &v1::Error) -> Option<FencingToken> {
+    error.fact(ringfence_proto::metadata::TOKEN).map(|token| FencingToken(Revision(token)))
+}
+
+fn fenced(current: &Option<FencingToken>) -> String {
+    let now = match current {
+        Some(current) => format!("token {current} is the newest now"),
+        None => "nobody holds the lock now".to_owned(),
+    };
+    format!("the lease of a fence is over ({now}), so nothing was changed. Stop, and acquire the lock again")
+}
+
+fn wire_fences(fences: Vec<Fence>) -> Vec<v1::Fence> {
+    let wire = |fence: Fence| v1::Fence { lock: fence.lock.bytes().clone(), token: fence.token.0.0 };
+    fences.into_iter().map(wire).collect()
 }
 
 fn invalid(message: impl Into<String>) -> Rejected {

@@ -3,14 +3,14 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringfence_proto::v1;
 use ringfence_proto::v1::operation::Kind as Ask;
 use ringfence_proto::v1::result::Kind as Told;
-use ringfence_types::{Key, KeyError, Revision, Value, ValueError};
+use ringfence_proto::{Reason, v1};
+use ringfence_types::{Fence, FencingToken, Key, KeyError, Revision, Value, ValueError};
 
 use super::cas::CasError;
 use super::ttl::ttl_ms;
-use super::{Condition, TtlError, revision};
+use super::{Condition, TtlError, current_token, fenced, revision, wire_fences};
 use crate::call::Request;
 use crate::client::Client;
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
@@ -34,6 +34,7 @@ pub struct Put {
     value: Bytes,
     ttl: Option<Duration>,
     condition: Option<Condition>,
+    fences: Vec<Fence>,
     timeout: Option<Duration>,
 }
 
@@ -56,6 +57,12 @@ pub enum PutError {
         revision: Revision,
         /// 0 if it is absent.
         version: u64,
+    },
+    /// The lease of a fence is not current any more: nothing happened, and its holder must stop.
+    #[error("{}", fenced(.current))]
+    Fenced {
+        /// Of the newest lease, if anyone holds the lock.
+        current: Option<FencingToken>,
     },
     /// No node could do it in time. Nothing happened; try again later.
     #[error(transparent)]
@@ -81,6 +88,9 @@ impl PutError {
 impl From<CallFailure> for PutError {
     fn from(failure: CallFailure) -> PutError {
         match failure {
+            CallFailure::Refused(error) if error.reason() == Some(Reason::Fenced) => {
+                PutError::Fenced { current: current_token(&error) }
+            }
             CallFailure::Refused(error) => PutError::Rejected(error.into()),
             CallFailure::Unavailable(unavailable) => PutError::Unavailable(unavailable),
             CallFailure::Unknown(unknown) => PutError::OutcomeUnknown(unknown),
@@ -95,6 +105,7 @@ impl From<CasError> for PutError {
             CasError::InvalidValue(error) => PutError::InvalidValue(error),
             CasError::InvalidTtl(error) => PutError::InvalidTtl(error),
             CasError::ConditionFailed { revision, version } => PutError::ConditionFailed { revision, version },
+            CasError::Fenced { current } => PutError::Fenced { current },
             CasError::Unavailable(unavailable) => PutError::Unavailable(unavailable),
             CasError::Rejected(rejected) => PutError::Rejected(rejected),
             CasError::OutcomeUnknown(unknown) => PutError::OutcomeUnknown(unknown),
@@ -111,6 +122,7 @@ impl Client {
             value: value.into(),
             ttl: None,
             condition: None,
+            fences: Vec::new(),
             timeout: None,
         }
     }
@@ -129,6 +141,13 @@ impl Put {
         self
     }
 
+    /// Happens only while this lease is current, checked where and when it happens; else [`PutError::Fenced`]. May be given up to
+    /// 16 times. The lock must lie on the key's shard: give both the same hash tag.
+    pub fn fence(mut self, fence: impl Into<Fence>) -> Put {
+        self.fences.push(fence.into());
+        self
+    }
+
     /// Another deadline than the client's.
     pub fn timeout(mut self, timeout: Duration) -> Put {
         self.timeout = Some(timeout);
@@ -138,13 +157,19 @@ impl Put {
     async fn run(self) -> Result<Written, PutError> {
         if let Some(condition) = self.condition {
             let mut cas = self.client.cas(self.key, condition, self.value);
-            (cas.ttl, cas.timeout) = (self.ttl, self.timeout);
+            (cas.ttl, cas.fences, cas.timeout) = (self.ttl, self.fences, self.timeout);
             return Ok(cas.run().await?);
         }
         let place = Place::Position(Key::new(self.key.clone())?.position());
         Value::new(self.value.clone())?;
         let ttl_ms = ttl_ms(self.ttl)?;
-        let ask = Ask::Put(v1::PutRequest { header: None, key: self.key, value: self.value, ttl_ms });
+        let ask = Ask::Put(v1::PutRequest {
+            header: None,
+            key: self.key,
+            value: self.value,
+            ttl_ms,
+            fences: wire_fences(self.fences),
+        });
         let pick = |told| match told {
             Told::Put(put) => Some(Written { revision: revision(&put.header), version: put.version }),
             _ => None,

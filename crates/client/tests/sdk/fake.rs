@@ -19,6 +19,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::fake_locks::Locks;
+
 /// What goes wrong with the next operation at a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -59,6 +61,7 @@ pub(crate) struct State {
     pub(crate) messages: usize,
     pub(crate) largest_message_calls: usize,
     pub(crate) descriptions: usize,
+    pub(crate) locks: Locks,
     faults: BTreeMap<u64, VecDeque<Fault>>,
     outcomes: BTreeMap<(u64, u64, i64), v1::Result>,
     addresses: BTreeMap<u64, String>,
@@ -225,6 +228,13 @@ fn header(ask: &Ask) -> v1::RequestHeader {
         Ask::Cas(cas) => &cas.header,
         Ask::Add(add) => &add.header,
         Ask::Scan(scan) => &scan.header,
+        Ask::Acquire(acquire) => &acquire.header,
+        Ask::Wait(wait) => &wait.header,
+        Ask::GiveUp(give_up) => &give_up.header,
+        Ask::Renew(renew) => &renew.header,
+        Ask::Release(release) => &release.header,
+        Ask::Inspect(inspect) => &inspect.header,
+        Ask::ListLeases(list) => &list.header,
     };
     (*header).expect("the SDK always sends a header")
 }
@@ -234,7 +244,8 @@ impl State {
         assert_eq!(header.cluster, CLUSTER_ID);
         assert!(header.seen <= self.clock, "a client cannot have seen the future");
         let Some(id) = header.id else {
-            assert!(matches!(ask, Ask::Get(_) | Ask::Scan(_)), "a mutation without an id");
+            let is_harmless = matches!(ask, Ask::Get(_) | Ask::Scan(_) | Ask::Wait(_) | Ask::GiveUp(_) | Ask::Renew(_));
+            assert!(is_harmless, "a mutation without an id");
             return self.execute(ask);
         };
         let id = (id.client, id.sequence, id.birth);
@@ -287,6 +298,11 @@ impl State {
                 let full = kvs.len() == scan.limit as usize;
                 let next_cursor = if full { kvs.last().unwrap().key.clone() } else { Bytes::new() };
                 Told::Scan(v1::ScanResponse { header: self.header(), kvs, next_cursor, filtered: false })
+            }
+            ask => {
+                self.clock += 1;
+                let header = self.header();
+                self.locks.execute(ask, self.clock, header)
             }
         };
         v1::Result { kind: Some(told) }

@@ -66,6 +66,18 @@ pub(crate) fn ttl(ttl_ms: i64, most_ms: u64) -> Error {
     Error::new(Reason::InvalidTtl, message)
 }
 
+/// A lease's ttl is out of its bounds.
+pub(crate) fn lease_ttl(message: String) -> Error {
+    Error::new(Reason::InvalidTtl, message)
+}
+
+/// The lock was not granted for as long as the caller would wait.
+pub(crate) fn waited_in_vain(waiting: u32) -> Error {
+    let message = "the lock was not granted in the time that the request would wait, and its place in the queue is given up. \
+                   Ask again, or wait longer";
+    Error::new(Reason::LockHeld, message).with(metadata::WAITING, waiting)
+}
+
 /// The caller wants another cluster than the one this node belongs to.
 pub(crate) fn wrong_cluster(wanted: u64, here: ClusterId) -> Error {
     let message = format!(

@@ -40,7 +40,9 @@ async fn every_node_puts_gets_changes_and_scans() {
     assert_eq!(kv.add(add("stock", 5)).await.unwrap().into_inner().value, 5);
     let oversold = kv.add(v1::AddRequest { min: Some(0), ..add("stock", -6) }).await.unwrap_err();
     assert_eq!(reason(&oversold), "OUT_OF_BOUNDS");
-    assert!(kv.delete(v1::DeleteRequest { key: "k0".into(), header: None }).await.unwrap().into_inner().existed);
+    assert!(
+        kv.delete(v1::DeleteRequest { key: "k0".into(), ..Default::default() }).await.unwrap().into_inner().existed
+    );
     assert_eq!(kv.get(get("k0")).await.unwrap().into_inner().kv, None);
 }
 
@@ -51,7 +53,7 @@ async fn a_scan_of_everything_finds_each_key_once_and_one_of_a_tag_is_sorted() {
     let operations: Vec<_> = (0..200).map(|i| op(Op::Put(put(format!("k{i}"), "v")))).collect();
     let tagged = (0..50).rev().map(|i| op(Op::Put(put(format!("{{t}}{i:02}"), "v"))));
     let operations = operations.into_iter().chain(tagged).collect();
-    let written = kv.batch(v1::BatchRequest { operations }).await.unwrap().into_inner();
+    let written = kv.batch(v1::BatchRequest { operations, fences: Vec::new() }).await.unwrap().into_inner();
     assert!(written.results.iter().all(|result| matches!(result.kind, Some(Kind::Put(_)))));
 
     for id in 1..=3 {
@@ -97,7 +99,7 @@ async fn a_batch_keeps_the_order_of_mutations() {
     for id in 1..=3 {
         let operations = (0..100).map(|i| op(Op::Put(put("counted", i.to_string())))).collect();
         let mut kv = cluster.kv(id).await;
-        let results = kv.batch(v1::BatchRequest { operations }).await.unwrap().into_inner().results;
+        let results = kv.batch(v1::BatchRequest { operations, fences: Vec::new() }).await.unwrap().into_inner().results;
         let revisions: Vec<i64> = results
             .into_iter()
             .map(|result| match result.kind {

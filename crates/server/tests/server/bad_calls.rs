@@ -60,7 +60,7 @@ async fn a_batch_answers_each_operation_and_refuses_only_when_it_is_too_long() {
     let cluster = Cluster::start(1).await;
     let mut kv = cluster.kv(1).await;
     let operations = vec![op(Op::Put(put("", "v"))), op(Op::Put(put("k", "v"))), v1::Operation { kind: None }];
-    let results = kv.batch(v1::BatchRequest { operations }).await.unwrap().into_inner().results;
+    let results = kv.batch(v1::BatchRequest { operations, fences: Vec::new() }).await.unwrap().into_inner().results;
     let reasons: Vec<_> = results
         .iter()
         .map(|result| match &result.kind {
@@ -71,9 +71,9 @@ async fn a_batch_answers_each_operation_and_refuses_only_when_it_is_too_long() {
     assert_eq!(reasons, ["KEY_EMPTY", "", "INVALID_REQUEST"]);
 
     let operations = vec![op(Op::Get(get("k"))); BATCH_OPERATIONS_MAX + 1];
-    let refused = kv.batch(v1::BatchRequest { operations }).await.unwrap_err();
+    let refused = kv.batch(v1::BatchRequest { operations, fences: Vec::new() }).await.unwrap_err();
     assert_eq!(reason(&refused), "INVALID_REQUEST");
-    let none = kv.batch(v1::BatchRequest { operations: Vec::new() }).await.unwrap().into_inner();
+    let none = kv.batch(v1::BatchRequest::default()).await.unwrap().into_inner();
     assert!(none.results.is_empty());
 }
 
@@ -84,7 +84,7 @@ async fn a_batch_of_large_values_never_outgrows_a_message() {
     let mut kv = cluster.kv(1).await;
     kv.put(put("large", vec![7; VALUE_BYTES_MAX])).await.unwrap();
     let operations = vec![op(Op::Get(get("large"))); 40];
-    let results = kv.batch(v1::BatchRequest { operations }).await.unwrap().into_inner().results;
+    let results = kv.batch(v1::BatchRequest { operations, fences: Vec::new() }).await.unwrap().into_inner().results;
     let read = results.iter().filter(|result| matches!(result.kind, Some(Kind::Get(_)))).count();
     assert!((1..40).contains(&read), "{read} were read");
     for result in &results {

@@ -4,6 +4,7 @@ mod any_node;
 mod bad_calls;
 mod bad_start;
 mod harness;
+mod locks;
 mod node_to_node;
 mod restart;
 mod sessions;

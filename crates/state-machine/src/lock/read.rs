@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use ringfence_shard_router::ShardRange;
-use ringfence_types::{FencingToken, Holder, LeaseTtl, LockMode, LockName, Metadata, Revision, ShardId};
+use ringfence_types::{FencingToken, Holder, LeaseTtl, LockMode, LockName, Metadata, Revision, RingPosition, ShardId};
 
 use super::expiry::lock_name;
 use super::record::{LockRecord, Tenure, Waiter};
-use super::{HeldAs, LeaseTimes, Place};
+use super::{HeldAs, LeaseTimes, Place, WaiterRef};
 use crate::keys::{self, LockPart, StoredKey};
 use crate::read::admit;
 use crate::{ReadAnswer, ReadRefusal, ShardState, Space, Unreadable, View, record};
@@ -96,6 +96,64 @@ pub fn inspect(
     Ok(Ok(ReadAnswer { clock: state.clock, value: LockView { held: lock.held, leases, waiters } }))
 }
 
+/// How a request that was queued stands, in what a replica has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketView {
+    /// It waits.
+    Waits {
+        /// How many do.
+        waiting: u32,
+        /// It is passed over when the lease clock is beyond this.
+        present_until_ms: u64,
+        /// As it was applied last.
+        lease_clock_ms: u64,
+        /// The shard's.
+        clock: Revision,
+    },
+    /// It was granted.
+    Holds {
+        /// The lease.
+        lease: LeaseView,
+        /// On the lease clock.
+        deadline_ms: u64,
+        /// The shard's.
+        clock: Revision,
+    },
+    /// Neither: it is over, or this replica has not applied it yet, or it is not this holder's. Ask the shard.
+    Unknown,
+}
+
+/// Looks whether a ticket's turn has come. Give a view of one moment.
+pub fn look_up_ticket(view: &dyn View, shard: ShardId, asked: &WaiterRef) -> Result<TicketView, Unreadable> {
+    let state = ShardState::load_existing(view, shard)?;
+    let place = Place::of(&asked.name);
+    if let Some(stored) = view.get(Space::Locks, &place.waiter(asked.ticket))? {
+        let waiter: Waiter = record::decode_plain(&stored, "waiter")?;
+        if waiter.holder != asked.holder {
+            return Ok(TicketView::Unknown);
+        }
+        return Ok(TicketView::Waits {
+            waiting: LockRecord::read(view.get(Space::Locks, &place.lock())?)?.waiting,
+            present_until_ms: waiter.present_until_ms,
+            lease_clock_ms: state.lease_clock_ms,
+            clock: state.clock,
+        });
+    }
+    let (from, to) = place.tenures();
+    let mut found = TicketView::Unknown;
+    each(view, &from, &to, &mut |key, value| {
+        let StoredKey::Lock { part: LockPart::Tenure(token), .. } = key else { return Ok(ControlFlow::Continue(())) };
+        let tenure: Tenure = record::decode_plain(value, "lease")?;
+        if tenure.ticket != asked.ticket || tenure.holder != asked.holder {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let lease = lease(&state, asked.name.clone(), token, value)?;
+        found = TicketView::Holds { lease, deadline_ms: tenure.deadline_ms, clock: state.clock };
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
 /// Which leases to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseQuery {
@@ -103,6 +161,8 @@ pub struct LeaseQuery {
     pub prefix: Bytes,
     /// Begin after this one: where the page before ended.
     pub after: Option<(LockName, FencingToken)>,
+    /// Without `after`: begin here instead of at the beginning of the shard.
+    pub from: Option<RingPosition>,
     /// Leases in a page at the most.
     pub limit: usize,
     /// A page ends after looking at this many records, even if few passed the filter.
@@ -128,11 +188,11 @@ pub fn list_leases(
 ) -> Result<Result<ReadAnswer<LeasePage>, ReadRefusal>, Unreadable> {
     let state = ShardState::load_existing(view, shard)?;
     let range = state.descriptor.range;
-    let begin = query.after.as_ref().map_or(range.first, |(name, _)| name.position());
+    let begin = query.after.as_ref().map(|(name, _)| name.position()).or(query.from).unwrap_or(range.first);
     if let Err(refusal) = admit(&state, begin, None) {
         return Ok(Err(refusal));
     }
-    let (mut from, to) = keys::space_range(Space::Locks, &range);
+    let (mut from, to) = keys::space_range(Space::Locks, &ShardRange { first: begin, ..range });
     if let Some((name, token)) = &query.after {
         from = Place::of(name).tenure(*token).to_vec();
         from.push(0); // behind it

@@ -341,7 +341,7 @@ impl goldenscript::Runner for Script {
             }
             Step::Leases { prefix, limit } => {
                 let (limit, prefix) = (limit.unwrap_or(100), prefix.clone().into());
-                let mut query = LeaseQuery { prefix, after: None, limit, examined_max: 1000 };
+                let mut query = LeaseQuery { prefix, after: None, from: None, limit, examined_max: 1000 };
                 let mut out = String::new();
                 loop {
                     let page = list_leases(&self.store, self.shard, &query)??.value;
