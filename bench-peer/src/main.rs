@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ringfence_bench::{Bench, Keys, Phase, Plan, Workload};
+use ringfence_bench::{Bench, CLIENTS_MAX, Keys, Phase, Plan, Workload};
 
 use etcd::{Etcd, To};
 
@@ -27,7 +27,7 @@ struct Args {
     /// Which of them are asked
     #[arg(long, default_value = "leader")]
     to: To,
-    /// put, get, cas-many, cas-hot, mixed-50, mixed-95
+    /// put, get, cas-many, cas-hot, mixed-50, mixed-95, lock, lock-hot
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "put,get")]
     workload: Vec<Workload>,
     /// How many clients at once, from 1 to 512; several numbers make several rows
@@ -97,9 +97,16 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<(), String> {
     let channels = args.channels.map(usize::from);
-    let etcd = Etcd::connect(&args.endpoints, args.to, channels, args.timeout).await?;
+    let mut etcd = Etcd::connect(&args.endpoints, args.to, channels, args.timeout).await?;
     let keys = Keys::new(args.name.as_deref(), args.keys, args.key_size, args.value_size);
     let keys = keys.map_err(|error| error.to_string())?;
+    let leases = match args.workload.iter().any(|workload| workload.locks()) {
+        true => {
+            let clients = args.clients.iter().copied().max().unwrap_or_default();
+            Some(etcd.grant_leases(clients.min(CLIENTS_MAX)).await?)
+        }
+        false => None,
+    };
     let mut bench = Bench::new(etcd, keys);
     let stop = bench.stop();
     tokio::spawn(async move {
@@ -107,7 +114,10 @@ async fn run(args: Args) -> Result<(), String> {
             stop.set();
         }
     });
-    let measured = rows(&args, &mut bench).await;
+    let mut measured = rows(&args, &mut bench).await;
+    if let Some(leases) = leases {
+        measured = measured.and(leases.revoke().await);
+    }
     if args.keep {
         return measured;
     }

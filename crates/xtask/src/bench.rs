@@ -9,6 +9,9 @@
 //! cluster that is not measured idles: heartbeats only, and their cost is measured and printed. It is not stopped with SIGSTOP:
 //! followers whose leader does not answer call elections as soon as they run again, and the first row would measure that.
 //!
+//! Locks stand beside etcd's Lock service, and beside our own put: what one client pays to acquire, and what to release, each to
+//! the p50 of a put of the same run.
+//!
 //! Each figure is the median of the rounds. CPU is that of the three server processes, and of the client, over the
 //! measured time alone; on few cores the clients' share decides what is left for the servers.
 
@@ -346,5 +349,6 @@ mod tests {
         };
         assert_eq!(picked("put-64"), ["put-64-sdk", "put-64-unary"]);
         assert_eq!(picked("put-256-sdk,get-1-unary"), ["put-256-sdk", "get-1-unary"]);
+        assert_eq!(picked("lock-hot"), ["lock-hot-16-sdk", "lock-hot-16-unary"]);
     }
 }

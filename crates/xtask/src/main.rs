@@ -14,6 +14,7 @@ mod demo;
 mod failure;
 mod janitor;
 mod json;
+mod leases;
 mod overload;
 mod prerequisites;
 mod ringctl;
@@ -34,6 +35,8 @@ cargo xtask bench [--peer etcd] [--peer-to leader|all] [--limits] [--quick] [--r
 cargo xtask overload [--minutes N] [--times N] [--clients N] [--json FILE]
                                          drive three nodes with many times the clients that fill them, and judge goodput,
                                          latency and the memory of each node
+cargo xtask leases [--count N] [--ttl TIME] [--seconds N] [--json FILE]
+                                         keep many leases alive in three nodes, and judge what CPU each node needs for it
 cargo xtask crash [--kills N] [--power-losses N] [--seed S]
                                          kill real servers and cut the power of real disks, under load, and check after
                                          every round that nothing acknowledged was lost (see tests/README.md)
@@ -47,10 +50,13 @@ cargo xtask ci                           what .ci/run runs: test, then clippy, r
 --quick      one short round of every row: less than two minutes, for orientation only
 --rounds N   measure everything N times and take medians (5)
 --rows …     only rows whose name, such as put-64-sdk, contains one of these
---json FILE  write the figures into FILE too: bench one row per line, overload one object
+--json FILE  write the figures into FILE too: bench one row per line, overload and leases one object
 --minutes N  how long the overload lasts (10)
 --times N    so many times the clients that fill the cluster (10)
---clients N  so many fill it (256)";
+--clients N  so many fill it (256)
+--count N    so many leases (10000)
+--ttl TIME   the ttl of each lease, such as 500ms (10s)
+--seconds N  how long they are kept while the CPU is measured (30)";
 
 /// The same number that `ringctl` uses for bad usage.
 const EXIT_USAGE: u8 = 3;
@@ -69,6 +75,10 @@ fn main() -> ExitCode {
         },
         ["overload", rest @ ..] => match overload::Options::parse(rest) {
             Ok(options) => overload::run(options),
+            Err(problem) => return bad_usage(&problem),
+        },
+        ["leases", rest @ ..] => match leases::Options::parse(rest) {
+            Ok(options) => leases::run(options),
             Err(problem) => return bad_usage(&problem),
         },
         ["test"] => test::run(None),

@@ -101,7 +101,8 @@ impl Options {
     }
 }
 
-fn number<T>(option: &str, value: Option<&&str>, range: RangeInclusive<T>) -> Result<T, String>
+/// A number that an option needs.
+pub(crate) fn number<T>(option: &str, value: Option<&&str>, range: RangeInclusive<T>) -> Result<T, String>
 where
     T: std::str::FromStr + PartialOrd + std::fmt::Display,
 {

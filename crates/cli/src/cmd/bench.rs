@@ -12,11 +12,12 @@ use clap::{Args, ValueEnum};
 use futures::stream::{self, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use ringfence_bench::{
-    Bench as Generator, BenchError, CLIENTS_MAX, COLUMNS, KEYS_PREFIX, Keys, Peer, Phase, Plan, Progress, Row, Sdk,
-    Unary, Workload,
+    Bench as Generator, BenchError, CLIENTS_MAX, COLUMNS, KEYS_PREFIX, Keys, LEASES_COLUMNS, LeasesError, LeasesPlan,
+    LeasesRow, OpError, Peer, Phase, Plan, Progress, Row, Sdk, Stop, Unary, Workload, hold_leases,
 };
 use ringfence_client::Client;
 use ringfence_client::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use serde::Serialize;
 use tokio::signal::ctrl_c;
 
 use crate::args::Format;
@@ -29,12 +30,15 @@ use crate::{Context, duration};
 const CLEAN_CONCURRENCY: usize = 64;
 /// Where nobody watches a terminal a line this often tells a log that we are alive.
 const PROGRESS_LINE_EVERY: Duration = Duration::from_secs(10);
+const STATUS_HINT: &str = "`ringctl cluster status` shows how the cluster is";
 const CLEAN_HINT: &str = "`ringctl bench --clean` removes what is left of them";
 const EXAMPLES: &str = "\
 Examples:
   ringctl bench                                        put and get, with 1, 64 and 256 clients
   ringctl bench --workload all --clients 64 --rounds 5 -w ndjson
   ringctl bench --workload cas-hot --clients 64 --path unary --duration 30s
+  ringctl bench --workload lock-hot --clients 16        16 clients hand one lock to each other
+  ringctl bench --leases 10000 --duration 30s           what does it cost to keep 10,000 leases of 10 s?
   ringctl bench --clean                                remove what a bench left that was killed
 
 It WRITES to the cluster: keys that begin ringfence-bench/ and a random word, so it meets no key of yours and no other
@@ -43,13 +47,15 @@ bench. They are removed at the end, also after Ctrl-C. Their history stays as lo
 Clients are closed loops: each asks, waits, asks again. A latency is that of one call; ops/s are operations that ended well;
 those that did not are counted apart, by kind, and the exit code is 1. cas-many: each client sets keys of its own, and none
 may be refused. cas-hot: all set one key; an operation is one success, refusals on the way are CONFLICTS/S and part of its
-latency. With --rounds each figure is the median of its rounds.";
+latency. lock: each client acquires and releases locks of its own; an operation is one such pair, and the last column has the
+p50 of either half. lock-hot: all clients want one lock; an operation is one hand-over, the wait for it and its release. Locks
+have a ttl of a minute, so those of a killed bench are free after that. With --rounds each figure is the median of its rounds.";
 
 /// Measure how fast the cluster is.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Bench {
-    /// put, get, cas-many, cas-hot, mixed-50 (half gets), mixed-95 (95 % gets), or all
+    /// put, get, cas-many, cas-hot, mixed-50 (half gets), mixed-95 (95 % gets), or all of these; lock, lock-hot
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "put,get", value_parser = workload)]
     workload: Vec<Workloads>,
     /// How many clients at once, from 1 to 512; several numbers make several rows
@@ -88,6 +94,17 @@ pub struct Bench {
     /// Name the keys instead of choosing a random word, so that one bench after another uses the same
     #[arg(long, value_name = "WORD")]
     name: Option<String>,
+    /// Measure something else: acquire so many leases, let the SDK renew them for --duration, and release them
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000),
+        conflicts_with_all = ["workload", "clients", "path", "channels", "keys", "value_size", "rounds", "keep", "clean"]
+    )]
+    leases: Option<u32>,
+    /// With --leases: the ttl of each; the SDK renews it when a third of that has passed
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse, requires = "leases")]
+    ttl: Duration,
     /// Measure nothing; remove the keys of every bench. Reads every key of the cluster to find them
     #[arg(long, conflicts_with_all = ["keep", "workload", "rounds"])]
     clean: bool,
@@ -101,13 +118,13 @@ enum PathArg {
     Unary,
 }
 
-/// One workload, or all of them.
+/// One workload, or all that read and write keys: locks are another matter, and have other numbers of clients.
 #[derive(Clone, Debug)]
 struct Workloads(Vec<Workload>);
 
 fn workload(name: &str) -> Result<Workloads, String> {
     match name {
-        "all" => Ok(Workloads(Workload::ALL.to_vec())),
+        "all" => Ok(Workloads(Workload::ALL.into_iter().filter(|workload| !workload.locks()).collect())),
         name => Ok(Workloads(vec![name.parse().map_err(|error| format!("{error}, or all"))?])),
     }
 }
@@ -128,9 +145,12 @@ impl Bench {
             eprintln!("{removed} keys removed");
             return Ok(());
         }
-        let (count, key_bytes, value_bytes) = (self.keys as usize, self.key_size.into(), self.value_size as usize);
-        let keys = Keys::new(self.name.as_deref(), count, key_bytes, value_bytes);
+        let count = self.leases.unwrap_or(self.keys) as usize;
+        let keys = Keys::new(self.name.as_deref(), count, self.key_size.into(), self.value_size as usize);
         let keys = keys.map_err(|error| Failure::usage(error.to_string()))?;
+        if self.leases.is_some() {
+            return Box::pin(self.leases(&client, keys, context.format, out)).await;
+        }
         match self.path {
             PathArg::Sdk => Box::pin(self.measure(Generator::new(Sdk::new(client), keys), context, out)).await,
             PathArg::Unary => {
@@ -191,8 +211,8 @@ impl Bench {
                 server_pids: self.server_pids.clone(),
             }));
         }
-        let mut printer = Printer::new(format);
-        let mut screen = Screen::new();
+        let mut printer = Printer::new(format, COLUMNS);
+        let mut screen = Screen::new("writing the keys");
         let mut rounds: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
         let mut failed = 0;
         for round in 1..=self.rounds {
@@ -205,10 +225,11 @@ impl Bench {
                     && let Some(row) = Row::median(rows)
                 {
                     screen.clear();
-                    printer.row(out, &row)?;
+                    printer.row(out, row.cells(), &row)?;
                     out.flush()?;
                     failed += row.errors_total();
-                    tell_errors(&row);
+                    let what = format!("{}, {} clients", row.workload, row.clients);
+                    tell_errors(&what, &row.errors, &row.error_messages);
                 }
             }
         }
@@ -217,7 +238,41 @@ impl Bench {
         match failed {
             0 => Ok(()),
             _ => Err(Failure::new(Exit::Failed, format!("{failed} operations got no result; they are in no figure"))
-                .hint("`ringctl cluster status` shows how the cluster is")),
+                .hint(STATUS_HINT)),
+        }
+    }
+
+    async fn leases(&self, client: &Client, keys: Keys, format: Format, out: &mut dyn Write) -> Result<(), Failure> {
+        let (ttl, warm_up, duration) = (self.ttl, self.warm_up, self.duration);
+        let plan = LeasesPlan { ttl, warm_up, duration, server_pids: self.server_pids.clone() };
+        let (stop, mut screen) = (Stop::default(), Screen::new("acquiring them"));
+        screen.row = format!("{} leases", self.leases.unwrap_or_default());
+        let row = {
+            let mut watcher = |progress| screen.show(progress);
+            let mut holding = pin!(hold_leases(client, keys, &plan, &stop, &mut watcher));
+            tokio::select! {
+                row = &mut holding => row,
+                _ = ctrl_c() => {
+                    stop.set();
+                    tokio::select! {
+                        row = &mut holding => row,
+                        _ = ctrl_c() => Err(LeasesError::Stopped),
+                    }
+                }
+            }
+        };
+        screen.clear();
+        let row: LeasesRow = row.map_err(leases_failure)?;
+        let mut printer = Printer::new(format, LEASES_COLUMNS);
+        printer.row(out, row.cells(), &row)?;
+        printer.finish(out)?;
+        tell_errors("releasing the leases", &row.errors, &row.error_messages);
+        match (row.lost, row.errors_total()) {
+            (0, 0) => Ok(()),
+            (lost, unknown) => {
+                let message = format!("{lost} of {} leases were lost, {unknown} more perhaps", row.leases);
+                Err(Failure::new(Exit::Failed, message).hint(STATUS_HINT))
+            }
         }
     }
 }
@@ -248,18 +303,30 @@ fn failure(error: BenchError) -> Failure {
             Failure::usage(error.to_string())
         }
         BenchError::Stopped => Failure::new(Exit::Failed, error.to_string()),
-        BenchError::Load(problem) | BenchError::Clean(problem) => {
-            let nobody = ["NO_ANSWER", "UNAVAILABLE"].contains(&problem.kind);
-            Failure::new(if nobody { Exit::CannotConnect } else { Exit::Failed }, error.to_string())
-                .hint("`ringctl cluster status` shows which nodes answer")
-        }
+        BenchError::Load(problem) | BenchError::Clean(problem) => operation_failure(problem, error.to_string()),
     }
 }
 
-fn tell_errors(row: &Row) {
-    for (kind, count) in &row.errors {
-        let message = row.error_messages.get(kind).map(String::as_str).unwrap_or_default();
-        eprintln!("{}, {} clients: {count} times {kind}, first: {message}", row.workload, row.clients);
+fn leases_failure(error: LeasesError) -> Failure {
+    match &error {
+        LeasesError::NoTime | LeasesError::Cpu(_) => Failure::usage(error.to_string()),
+        // The one thing that may be wrong with it: the ttl.
+        LeasesError::Acquire(problem) if problem.kind == "BAD_REQUEST" => Failure::usage(&problem.message),
+        LeasesError::Stopped => Failure::new(Exit::Failed, "interrupted"),
+        LeasesError::Acquire(problem) => operation_failure(problem, error.to_string()),
+    }
+}
+
+fn operation_failure(problem: &OpError, message: String) -> Failure {
+    let nobody = ["NO_ANSWER", "UNAVAILABLE"].contains(&problem.kind);
+    Failure::new(if nobody { Exit::CannotConnect } else { Exit::Failed }, message)
+        .hint("`ringctl cluster status` shows which nodes answer")
+}
+
+fn tell_errors(what: &str, errors: &BTreeMap<String, u64>, messages: &BTreeMap<String, String>) {
+    for (kind, count) in errors {
+        let message = messages.get(kind).map(String::as_str).unwrap_or_default();
+        eprintln!("{what}: {count} times {kind}, first: {message}");
     }
 }
 
@@ -271,17 +338,17 @@ enum Printer {
 }
 
 impl Printer {
-    fn new(format: Format) -> Printer {
+    fn new(format: Format, columns: &'static [&'static str]) -> Printer {
         match format {
-            Format::Table => Printer::Table(Table::new(COLUMNS)),
+            Format::Table => Printer::Table(Table::new(columns)),
             Format::Json => Printer::Json { is_empty: true },
             Format::Ndjson => Printer::Ndjson,
         }
     }
 
-    fn row(&mut self, out: &mut dyn Write, row: &Row) -> io::Result<()> {
+    fn row(&mut self, out: &mut dyn Write, cells: Vec<String>, row: &impl Serialize) -> io::Result<()> {
         match self {
-            Printer::Table(table) => return table.rows(out, &[row.cells()]),
+            Printer::Table(table) => return table.rows(out, &[cells]),
             Printer::Json { is_empty } => {
                 out.write_all(if *is_empty { b"[\n" } else { b",\n" })?;
                 *is_empty = false;
@@ -307,17 +374,19 @@ impl Printer {
 struct Screen {
     bar: ProgressBar,
     terminal: bool,
+    /// What is done before anything is measured.
+    loading: &'static str,
     row: String,
     last_line: Instant,
 }
 
 impl Screen {
-    fn new() -> Screen {
+    fn new(loading: &'static str) -> Screen {
         let terminal = io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         let style =
             ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        Screen { bar: bar.with_style(style), terminal, row: String::new(), last_line: Instant::now() }
+        Screen { bar: bar.with_style(style), terminal, loading, row: String::new(), last_line: Instant::now() }
     }
 
     fn begin(&mut self, round: u16, rounds: u16, plan: &Plan) {
@@ -327,7 +396,7 @@ impl Screen {
 
     fn show(&mut self, progress: Progress) {
         let phase = match progress.phase {
-            Phase::Load => "writing the keys",
+            Phase::Load => self.loading,
             Phase::WarmUp => "warming up",
             Phase::Measure => "measuring",
             Phase::Finish => "waiting for the last answers",

@@ -11,6 +11,8 @@ pub(crate) struct Figures {
     pub(crate) ops: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
+    /// Of rows whose operation is a pair.
+    pub(crate) halves: Option<Halves>,
     /// CPU microseconds of the three servers for each operation.
     pub(crate) server_us_per_op: f64,
     /// Of the load generator.
@@ -20,6 +22,13 @@ pub(crate) struct Figures {
     pub(crate) client_cores: f64,
     /// Operations that got no result.
     pub(crate) errors: u64,
+}
+
+/// The p50 of either half of a pair.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Halves {
+    pub(crate) acquire_p50_us: f64,
+    pub(crate) release_p50_us: f64,
 }
 
 impl Figures {
@@ -37,11 +46,14 @@ impl Figures {
         let (Some(server_cores), Some(client_cores)) = (number("server_cores"), number("client_cores")) else {
             return fail(format!("a load generator printed a row without CPU times: {line}"));
         };
+        let halves = number("acquire_p50_us").zip(number("release_p50_us"));
+        let halves = halves.map(|(acquire_p50_us, release_p50_us)| Halves { acquire_p50_us, release_p50_us });
         let per_op = |cores: f64| if ops > 0.0 { cores * 1e6 / ops } else { 0.0 };
         Ok(Figures {
             ops,
             p50_us,
             p99_us,
+            halves,
             server_us_per_op: per_op(server_cores),
             client_us_per_op: per_op(client_cores),
             server_cores,
@@ -56,10 +68,16 @@ impl Figures {
             return None;
         }
         let of = |figure: fn(&Figures) -> f64| median(rounds.iter().map(figure).collect());
+        let halves: Vec<Halves> = rounds.iter().filter_map(|figures| figures.halves).collect();
+        let of_half = |half: fn(&Halves) -> f64| median(halves.iter().map(half).collect());
         Some(Figures {
             ops: of(|figures| figures.ops),
             p50_us: of(|figures| figures.p50_us),
             p99_us: of(|figures| figures.p99_us),
+            halves: (!halves.is_empty()).then(|| Halves {
+                acquire_p50_us: of_half(|halves| halves.acquire_p50_us),
+                release_p50_us: of_half(|halves| halves.release_p50_us),
+            }),
             server_us_per_op: of(|figures| figures.server_us_per_op),
             client_us_per_op: of(|figures| figures.client_us_per_op),
             server_cores: of(|figures| figures.server_cores),
@@ -69,8 +87,11 @@ impl Figures {
     }
 
     fn json(&self) -> String {
+        let halves = self.halves.map_or_else(String::new, |Halves { acquire_p50_us, release_p50_us }| {
+            format!("\"acquire_p50_us\":{acquire_p50_us:.1},\"release_p50_us\":{release_p50_us:.1},")
+        });
         format!(
-            "{{\"ops\":{:.1},\"p50_us\":{:.1},\"p99_us\":{:.1},\"cpu\":{{\"server_us_per_op\":{:.2},\
+            "{{\"ops\":{:.1},\"p50_us\":{:.1},\"p99_us\":{:.1},{halves}\"cpu\":{{\"server_us_per_op\":{:.2},\
              \"client_us_per_op\":{:.2},\"server_cores\":{:.3},\"client_cores\":{:.3}}},\"errors\":{}}}",
             self.ops,
             self.p50_us,
@@ -141,6 +162,19 @@ mod tests {
             assert!(Figures::read(&line(1.0, 1.0).replace(missing, "other")).is_err(), "{missing}");
         }
         assert!(Figures::read("").is_err());
+    }
+
+    #[test]
+    fn halves_are_there_where_operations_are_pairs() {
+        let pair = |acquire: f64| {
+            let halves = format!(r#""acquire_p50_us":{acquire},"release_p50_us":7.5,"errors""#);
+            Figures::read(&line(1.0, 1.0).replace("\"errors\"", &halves)).unwrap()
+        };
+        let median = Figures::median(&[pair(30.0), pair(10.0), pair(20.0)]).unwrap();
+        assert_eq!(median.halves, Some(Halves { acquire_p50_us: 20.0, release_p50_us: 7.5 }));
+        let json = Json::parse(&median.json()).unwrap();
+        assert_eq!(json.get("acquire_p50_us").and_then(Json::f64), Some(20.0));
+        assert_eq!(Figures::read(&line(1.0, 1.0)).unwrap().halves, None);
     }
 
     #[test]

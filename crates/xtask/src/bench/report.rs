@@ -1,6 +1,6 @@
 //! The tables that a person reads.
 
-use super::figures::{Figures, ratio};
+use super::figures::{Figures, Halves, ratio};
 use super::limits::Limit;
 use super::rows::{Path, Row};
 use super::{Measured, Options};
@@ -17,6 +17,10 @@ pub(crate) fn print(measured: &[Measured], limits: &[Limit], options: &Options) 
     if measured.iter().any(|measured| !measured.peers.is_empty()) {
         say::step("ratios: Ringfence to etcd");
         say::table(&ratio_table(measured));
+    }
+    if measured.iter().any(|measured| measured.row.workload.starts_with("lock")) {
+        say::step("locks: p50 of either half, to that of our own put with as many clients");
+        say::table(&halves_table(measured));
     }
     if !limits.is_empty() {
         say::step("the limits of this machine, and how far it is to them");
@@ -73,7 +77,47 @@ fn ratio_table(measured: &[Measured]) -> Table {
             show(of(|f| f.server_us_per_op)),
             show(of(|f| f.client_us_per_op)),
             goals.iter().map(|(goal, _)| goal.as_str()).collect::<Vec<_>>().join(", "),
-            if missed.is_empty() { "reached".into() } else { format!("MISSED: {}", missed.join(", ")) },
+            if goals.is_empty() { String::new() } else { verdict(&missed) },
+        ]);
+    }
+    table
+}
+
+fn verdict(missed: &[&str]) -> String {
+    if missed.is_empty() { "reached".into() } else { format!("MISSED: {}", missed.join(", ")) }
+}
+
+/// Only rows of one client have a goal: with more, a lock takes as long as others hold it, or the cores.
+fn halves_table(measured: &[Measured]) -> Table {
+    let mut table = say::header(&["row", "acquire", "release", "put", "acquire/put", "release/put", "goal", ""]);
+    for Measured { row, ours, .. } in measured {
+        let Some(Halves { acquire_p50_us, release_p50_us }) = Figures::median(ours).and_then(|ours| ours.halves) else {
+            continue;
+        };
+        let is_put = |other: &&Measured| other.row == Row { workload: "put", ..*row };
+        let put = measured.iter().find(is_put).and_then(|put| Figures::median(&put.ours)).map(|put| put.p50_us);
+        let to_put = |p50_us: f64| put.and_then(|put| ratio(p50_us, put));
+        let (acquire, release) = (to_put(acquire_p50_us), to_put(release_p50_us));
+        let show = |ratio: Option<f64>| ratio.map_or_else(|| "?".into(), |ratio| format!("{ratio:.2} ×"));
+        let goal = row.goal().halves_to_put;
+        let missed = |goal: f64| {
+            let halves = [("acquire", acquire), ("release", release)];
+            let missed = halves.into_iter().filter(|(_, ratio)| ratio.is_none_or(|ratio| ratio > goal));
+            missed.map(|(half, _)| half).collect::<Vec<_>>()
+        };
+        table.push(vec![
+            row.name(),
+            say::latency(acquire_p50_us),
+            say::latency(release_p50_us),
+            put.map_or_else(|| "?".into(), say::latency),
+            show(acquire),
+            show(release),
+            goal.map_or_else(String::new, |goal| format!("each ≤ {goal} ×")),
+            match goal {
+                Some(_) if put.is_none() => "(no put in this run)".into(),
+                Some(goal) => verdict(&missed(goal)),
+                None => String::new(),
+            },
         ]);
     }
     table
@@ -120,6 +164,7 @@ mod tests {
             ops,
             p50_us: p99_us / 2.0,
             p99_us,
+            halves: None,
             server_us_per_op: 10.0,
             client_us_per_op: 5.0,
             server_cores: 1.0,
@@ -144,6 +189,23 @@ mod tests {
         assert_eq!(verdict("put-64-unary", figures(200.0, 1000.0)), "reached");
         assert_eq!(verdict("get-1-sdk", figures(1.0, 600.0)), "reached");
         assert_eq!(verdict("get-1-sdk", figures(1.0, 700.0)), "MISSED: p50");
+    }
+
+    /// The peer has no part in this goal.
+    #[test]
+    fn a_lock_alone_is_judged_by_our_own_put() {
+        let lock = |acquire_p50_us: f64, release_p50_us: f64| {
+            let halves = Some(Halves { acquire_p50_us, release_p50_us });
+            let figures = Figures { halves, ..figures(100.0, 4000.0) };
+            Measured { row: row("lock-1-sdk"), ours: vec![figures], peers: vec![] }
+        };
+        let put = || Measured { row: row("put-1-sdk"), ours: vec![figures(100.0, 2000.0)], peers: vec![] };
+        let other = || Measured { row: row("put-1-unary"), ours: vec![figures(100.0, 9000.0)], peers: vec![] };
+        let verdict = |measured: &[Measured]| halves_table(measured)[1].last().unwrap().clone();
+        assert_eq!(verdict(&[other(), put(), lock(1200.0, 900.0)]), "reached");
+        assert_eq!(verdict(&[put(), lock(1201.0, 900.0)]), "MISSED: acquire");
+        assert_eq!(verdict(&[put(), lock(1300.0, 1300.0)]), "MISSED: acquire, release");
+        assert_eq!(verdict(&[other(), lock(1.0, 1.0)]), "(no put in this run)");
     }
 
     /// What was measured of the peer once stands in the table once.

@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) path: Path,
 }
 
-/// What we want of a row, as ratios to the peer in the same run.
+/// What we want of a row, as ratios to the peer in the same run; or, for locks, to our own put.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Goal {
     /// At least so many times the peer's operations a second.
@@ -34,9 +34,11 @@ pub(crate) struct Goal {
     pub(crate) p99: Option<f64>,
     /// At most so many times its p50.
     pub(crate) p50: Option<f64>,
+    /// Acquiring and releasing each have a p50 of at most so many times that of our own put, with as many clients over the same path.
+    pub(crate) halves_to_put: Option<f64>,
 }
 
-const CELLS: [(&str, usize); 10] = [
+const CELLS: [(&str, usize); 13] = [
     ("put", 1),
     ("put", 64),
     ("put", 256),
@@ -47,6 +49,9 @@ const CELLS: [(&str, usize); 10] = [
     ("cas-hot", 64),
     ("mixed-50", 64),
     ("mixed-95", 64),
+    ("lock", 1),
+    ("lock", 64),
+    ("lock-hot", 16),
 ];
 
 impl Row {
@@ -67,6 +72,18 @@ impl Row {
     /// One client alone is about latency, many are about rate.
     pub(crate) fn goal(&self) -> Goal {
         let sdk = self.path == Path::Sdk;
+        if self.workload.starts_with("lock") {
+            // A lock is a kind of write: alone it should cost one. Of many only the rate is judged, through the SDK.
+            return Goal {
+                ops: match (self.workload, self.clients) {
+                    (_, 1) => None,
+                    ("lock-hot", _) => sdk.then_some(5.0),
+                    _ => sdk.then_some(4.0),
+                },
+                halves_to_put: (self.clients == 1).then_some(1.2),
+                ..Goal::default()
+            };
+        }
         if self.clients == 1 {
             let p50 = match (self.workload, sdk) {
                 ("get", true) => 0.6,
@@ -85,7 +102,7 @@ impl Row {
             ("cas-many" | "cas-hot", _, false) => Some(1.5),
             _ => None,
         };
-        Goal { ops, p99: Some(if sdk { 0.5 } else { 1.0 }), p50: None }
+        Goal { ops, p99: Some(if sdk { 0.5 } else { 1.0 }), ..Goal::default() }
     }
 }
 
@@ -94,9 +111,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_differ_and_every_row_has_a_goal() {
+    fn names_differ_and_rows_have_goals() {
         let names: std::collections::BTreeSet<String> = Row::all().iter().map(Row::name).collect();
-        assert_eq!(names.len(), 20);
-        assert!(Row::all().iter().all(|row| row.goal() != Goal::default()));
+        assert_eq!(names.len(), 26);
+        let without: Vec<String> =
+            Row::all().iter().filter(|row| row.goal() == Goal::default()).map(Row::name).collect();
+        assert_eq!(without, ["lock-64-unary", "lock-hot-16-unary"]);
     }
 }
