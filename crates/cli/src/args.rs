@@ -13,6 +13,7 @@ Examples:
   ringctl get greeting                    print its value
   ringctl incr stock:42 -1 --min 0        never oversell
   ringctl scan --tag user:42              one ordered collection
+  ringctl lock backup -- ./backup.sh      one at a time, wherever it runs
   ringctl export all.ndjson && ringctl import all.ndjson
   ringctl cluster status -w json
 
@@ -21,14 +22,16 @@ Exit codes:
   1  failed
   2  no node could be reached
   3  bad usage or bad input
-  4  refused: condition failed, not found, out of bounds. Nothing happened
+  4  refused: condition failed, not found, out of bounds, not granted. Nothing happened
   5  outcome unknown: the answer was lost, the change may have happened
+  6  lock, elect: the lease was lost, and the command was stopped
+lock and elect end with the exit code of the command they ran, if it ended by itself: see `ringctl lock --help`.
 
 Results go to stdout alone, messages to stderr.
 In JSON, 64-bit numbers are strings, and a key or value that is not UTF-8, or any under --hex, \
 stands as hex in key_hex or value_hex.";
 
-/// Reads and changes keys of a Ringfence cluster, and shows how the cluster is.
+/// Reads and changes keys of a Ringfence cluster, runs commands under its locks, and shows how the cluster is.
 #[derive(Debug, Parser)]
 #[command(name = "ringctl", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Ringctl {
@@ -95,6 +98,13 @@ pub enum Command {
     Import(cmd::import::Import),
     /// Write all records to a file
     Export(cmd::export::Export),
+    /// Run a command while holding a lock
+    Lock(cmd::lock::Lock),
+    /// Run a command as leader, or watch who leads
+    Elect(cmd::elect::Elect),
+    /// About leases: who holds which lock
+    #[command(subcommand)]
+    Lease(Lease),
     /// About the whole cluster
     #[command(subcommand)]
     Cluster(Cluster),
@@ -108,6 +118,17 @@ pub enum Command {
     Bench(cmd::bench::Bench),
     /// Print a completion script for a shell
     Completions(cmd::completions::Completions),
+}
+
+/// About leases.
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    /// List the leases that are held
+    List(cmd::lease_list::LeaseList),
+    /// Show how a lock is held, and who waits for it
+    Inspect(cmd::lease_inspect::LeaseInspect),
+    /// End a lease in its holder's stead
+    Release(cmd::lease_release::LeaseRelease),
 }
 
 /// About the whole cluster.

@@ -15,10 +15,15 @@ pub enum Exit {
     CannotConnect,
     /// 3: the command line or the input was wrong. The same command will fail again.
     BadUsage,
-    /// 4: the cluster refused: condition failed, not found, out of bounds, not an integer. Certainly nothing happened.
+    /// 4: the cluster refused: condition failed, not found, out of bounds, not an integer, lock not free. Certainly nothing
+    /// happened.
     Refused,
     /// 5: the answer was lost. The change may have happened.
     OutcomeUnknown,
+    /// 6: the lease was lost under which a command ran, so the command was stopped.
+    LeaseLost,
+    /// The command that was run under a lease ended so; or it never ran, and a shell would say this.
+    Command(u8),
 }
 
 impl Exit {
@@ -31,6 +36,8 @@ impl Exit {
             Exit::BadUsage => 3,
             Exit::Refused => 4,
             Exit::OutcomeUnknown => 5,
+            Exit::LeaseLost => 6,
+            Exit::Command(code) => code,
         }
     }
 }

@@ -1,10 +1,11 @@
-//! `ringctl`: reads and changes keys of a Ringfence cluster, and shows how the cluster is.
+//! `ringctl`: reads and changes keys of a Ringfence cluster, runs commands under its locks, and shows how the cluster is.
 //!
 //! * [`args`] is the command line; each command stands in a file under [`cmd`]: its flags, what it asks the SDK, how it
 //!   prints the answer.
 //! * [`exit`] has the exit codes; `sdk_errors` says which of them an error of the SDK is, and what to do next.
 //! * [`record`] is the one shape that a key and its value have in JSON: what `get`, `scan` and `export` print and `import`
-//!   takes, byte for byte.
+//!   takes, byte for byte. [`lease`] is the same for leases.
+//! * [`under_lease`] runs a command as long as a lease lasts; [`child`], [`signals`] and [`terminal`] are what it needs of Unix.
 //!
 //! It decides nothing about data: that is the cluster's. It knows no protobuf types: those are the SDK's.
 //!
@@ -12,16 +13,21 @@
 //! > **Invariant:** no input makes it panic: [`exit::Failure`] is the only way to fail.
 
 pub mod args;
+pub mod child;
 pub mod cmd;
 mod context;
 pub mod duration;
 pub mod exit;
 pub mod health;
 pub mod import;
+pub mod lease;
 pub mod record;
 mod sdk_errors;
+pub mod signals;
 pub mod table;
+pub mod terminal;
 pub mod text;
+pub mod under_lease;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -29,7 +35,7 @@ use std::io::{self, BufWriter, Write};
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use args::{Cluster, Command, Node, Ringctl, Shard};
+use args::{Cluster, Command, Lease, Node, Ringctl, Shard};
 pub use context::Context;
 use exit::{Exit, Failure};
 
@@ -40,9 +46,12 @@ pub fn main() -> Exit {
         Err(exit) => return exit,
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let result = run(args, &mut out).and_then(|()| Ok(out.flush()?));
+    let result = run(args, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
     match result {
-        Ok(()) => Exit::Ok,
+        Ok(exit) => exit,
         Err(failure) => {
             // What was printed before the failure is still a result.
             let _ = out.flush();
@@ -65,9 +74,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Ringctl, Exit> 
     })
 }
 
-fn run(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
+fn run(args: Ringctl, out: &mut dyn Write) -> Result<Exit, Failure> {
     if let Command::Completions(completions) = &args.command {
-        return completions.run(out);
+        completions.run(out)?;
+        return Ok(Exit::Ok);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -80,7 +90,7 @@ fn run(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
     result
 }
 
-async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
+async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<Exit, Failure> {
     let context = Context::new(args.global);
     match args.command {
         Command::Put(put) => put.run(&context, out).await,
@@ -91,10 +101,17 @@ async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Scan(scan) => scan.run(&context, out).await,
         Command::Import(import) => import.run(&context).await,
         Command::Export(export) => export.run(&context, out).await,
+        // These two end as the command does that they run.
+        Command::Lock(lock) => return Box::pin(lock.run(&context)).await,
+        Command::Elect(elect) => return Box::pin(elect.run(&context, out)).await,
+        Command::Lease(Lease::List(list)) => list.run(&context, out).await,
+        Command::Lease(Lease::Inspect(inspect)) => inspect.run(&context, out).await,
+        Command::Lease(Lease::Release(release)) => release.run(&context, out).await,
         Command::Cluster(Cluster::Status(status)) => status.run(&context, out).await,
         Command::Node(Node::Replace(replace)) => replace.run(&context, out).await,
         Command::Shard(Shard::List(list)) => list.run(&context, out).await,
         Command::Bench(bench) => bench.run(&context, out).await,
         Command::Completions(completions) => completions.run(out),
-    }
+    }?;
+    Ok(Exit::Ok)
 }

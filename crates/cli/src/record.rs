@@ -51,8 +51,8 @@ struct Json<'a> {
 
 /// Prints one object, without a line break.
 pub fn write_json(out: &mut dyn Write, kv: &KeyValue, style: Style) -> io::Result<()> {
-    let (key, key_hex) = plain_or_hex(&kv.key, style.hex);
-    let (value, value_hex) = if style.keys_only { (None, None) } else { plain_or_hex(&kv.value, style.hex) };
+    let (key, key_hex) = text::plain_or_hex(&kv.key, style.hex);
+    let (value, value_hex) = if style.keys_only { (None, None) } else { text::plain_or_hex(&kv.value, style.hex) };
     let json = Json {
         key,
         key_hex,
@@ -77,14 +77,8 @@ pub fn row(kv: &KeyValue, style: Style) -> Vec<String> {
     cells
 }
 
-fn plain_or_hex(bytes: &[u8], hex: bool) -> (Option<&str>, Option<String>) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !hex => (Some(text), None),
-        _ => (None, Some(text::to_hex(bytes))),
-    }
-}
-
-fn shortened(cell: String, bytes: usize) -> String {
+/// A cell that is cut if it is long, and then says how long what it shows is.
+pub fn shortened(cell: String, bytes: usize) -> String {
     match cell.char_indices().nth(CELL_CHARS_MAX) {
         None => cell,
         Some((end, _)) => format!("{}… ({bytes} bytes)", &cell[..end]),

@@ -1,8 +1,8 @@
 //! What the SDK's errors mean for a person and for a script: one table from error to exit code, message and hint.
 
 use ringfence_client::{
-    AddError, CasError, ConnectError, DeleteError, GetError, OutcomeUnknown, PutError, Reason, Rejected, ReplaceError,
-    ScanError, Unavailable,
+    AcquireError, AddError, CasError, ConnectError, DeleteError, GetError, LockReadError, OutcomeUnknown, PutError,
+    Reason, Rejected, ReleaseError, ReplaceError, ScanError, Unavailable,
 };
 
 use crate::exit::{Exit, Failure};
@@ -89,6 +89,7 @@ impl From<PutError> for Failure {
                 Failure::usage(error.to_string())
             }
             PutError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            PutError::Fenced { .. } => Failure::new(Exit::Refused, error.to_string()),
             PutError::Unavailable(error) => error.into(),
             PutError::Rejected(error) => error.into(),
             PutError::OutcomeUnknown(error) => error.into(),
@@ -103,6 +104,7 @@ impl From<CasError> for Failure {
                 Failure::usage(error.to_string())
             }
             CasError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            CasError::Fenced { .. } => Failure::new(Exit::Refused, error.to_string()),
             CasError::Unavailable(error) => error.into(),
             CasError::Rejected(error) => error.into(),
             CasError::OutcomeUnknown(error) => error.into(),
@@ -115,6 +117,7 @@ impl From<DeleteError> for Failure {
         match error {
             DeleteError::InvalidKey(_) => Failure::usage(error.to_string()),
             DeleteError::ConditionFailed { .. } => condition_failed(error.to_string()),
+            DeleteError::Fenced { .. } => Failure::new(Exit::Refused, error.to_string()),
             DeleteError::Unavailable(error) => error.into(),
             DeleteError::Rejected(error) => error.into(),
             DeleteError::OutcomeUnknown(error) => error.into(),
@@ -126,7 +129,9 @@ impl From<AddError> for Failure {
     fn from(error: AddError) -> Failure {
         match error {
             AddError::InvalidKey(_) => Failure::usage(error.to_string()),
-            AddError::OutOfBounds { .. } | AddError::NotAnInteger => Failure::new(Exit::Refused, error.to_string()),
+            AddError::OutOfBounds { .. } | AddError::NotAnInteger | AddError::Fenced { .. } => {
+                Failure::new(Exit::Refused, error.to_string())
+            }
             AddError::Unavailable(error) => error.into(),
             AddError::Rejected(error) => error.into(),
             AddError::OutcomeUnknown(error) => error.into(),
@@ -151,6 +156,49 @@ impl From<ScanError> for Failure {
             ScanError::InvalidTag(_) => Failure::usage(error.to_string()),
             ScanError::Unavailable(error) => error.into(),
             ScanError::Rejected(error) => error.into(),
+        }
+    }
+}
+
+impl From<AcquireError> for Failure {
+    fn from(error: AcquireError) -> Failure {
+        match error {
+            AcquireError::InvalidName(_)
+            | AcquireError::InvalidHolder(_)
+            | AcquireError::InvalidMetadata(_)
+            | AcquireError::InvalidTtl(_)
+            | AcquireError::InvalidPermits(_) => Failure::usage(error.to_string()),
+            AcquireError::Held(_) | AcquireError::QueueFull { .. } | AcquireError::TimedOut { .. } => {
+                Failure::new(Exit::Refused, error.to_string())
+                    .hint("`ringctl lease inspect NAME` shows who holds it and who waits")
+            }
+            AcquireError::PermitsDiffer { .. } => Failure::new(Exit::Refused, error.to_string()),
+            AcquireError::Unavailable(error) => error.into(),
+            AcquireError::Rejected(error) => error.into(),
+            AcquireError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReleaseError> for Failure {
+    fn from(error: ReleaseError) -> Failure {
+        match error {
+            ReleaseError::InvalidName(_) | ReleaseError::InvalidHolder(_) => Failure::usage(error.to_string()),
+            ReleaseError::Over | ReleaseError::NotTheHolder => Failure::new(Exit::Refused, error.to_string())
+                .hint("`ringctl lease inspect NAME` shows holders and tokens"),
+            ReleaseError::Unavailable(error) => error.into(),
+            ReleaseError::Rejected(error) => error.into(),
+            ReleaseError::OutcomeUnknown(error) => error.into(),
+        }
+    }
+}
+
+impl From<LockReadError> for Failure {
+    fn from(error: LockReadError) -> Failure {
+        match error {
+            LockReadError::InvalidName(_) => Failure::usage(error.to_string()),
+            LockReadError::Unavailable(error) => error.into(),
+            LockReadError::Rejected(error) => error.into(),
         }
     }
 }

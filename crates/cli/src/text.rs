@@ -37,6 +37,14 @@ pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|b| [DIGITS[(b >> 4) as usize] as char, DIGITS[(b & 15) as usize] as char]).collect()
 }
 
+/// For JSON: as it is, or else in hex, for the field whose name says so.
+pub fn plain_or_hex(bytes: &[u8], hex: bool) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !hex => (Some(text), None),
+        _ => (None, Some(to_hex(bytes))),
+    }
+}
+
 /// For a table's cell: printable text as it is; line breaks, tabs, control characters and stray bytes escaped, so that one
 /// record stays on one line and nothing can move the cursor.
 pub fn to_cell(bytes: &[u8], hex: bool) -> String {

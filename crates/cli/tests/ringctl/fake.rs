@@ -1,4 +1,4 @@
-//! A node without Raft or disk: one sorted map behind the real wire, and keys that ask for trouble.
+//! A node without Raft, disk or locks: one sorted map behind the real wire, and keys that ask for trouble.
 //!
 //! | key begins | what happens to a mutation |
 //! |---|---|
@@ -142,7 +142,8 @@ fn mutation(kind: &operation::Kind) -> Option<(Option<RequestId>, &[u8])> {
         operation::Kind::Delete(r) => (&r.header, &r.key),
         operation::Kind::Cas(r) => (&r.header, &r.key),
         operation::Kind::Add(r) => (&r.header, &r.key),
-        operation::Kind::Get(_) | operation::Kind::Scan(_) => return None,
+        // Reads, and what a fake does not have.
+        _ => return None,
     };
     let id = header.as_ref().map(|header| header.id.as_ref().expect("the SDK gives every mutation a request id"));
     Some((id.map(|id| (id.client, id.sequence)), key))
@@ -215,6 +216,7 @@ impl State {
                 result::Kind::Add(v1::AddResponse { header: self.header(), value, version })
             }
             operation::Kind::Scan(r) => self.scan(r),
+            _ => return Err(v1::Error::new(Reason::InvalidRequest, "this fake has no locks")),
         })
     }
 
