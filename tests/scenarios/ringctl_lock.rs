@@ -45,6 +45,26 @@ async fn the_command_knows_its_lease_and_ringctl_ends_as_it_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_fences_its_writes_with_what_it_is_told() {
+    let cluster = Cluster::start(3).await;
+    let ringctl = binary("ringctl");
+    let script = r#"
+        "$0" put '{jobs}state' one --fence "$RINGFENCE_LOCK@$RINGFENCE_TOKEN" >&2 &&
+        "$0" cas '{jobs}state' --value one --put 2 --fence "$RINGFENCE_LOCK@$RINGFENCE_TOKEN" >&2 &&
+        "$0" incr '{jobs}state' 3 --fence "$RINGFENCE_LOCK@$RINGFENCE_TOKEN" >&2 &&
+        echo "$RINGFENCE_TOKEN""#;
+    let told = ["lock", "{jobs}lock", "--", "sh", "-c", script, ringctl.to_str().unwrap()];
+    let ran = run(&cluster, &told).await;
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let over = format!("{{jobs}}lock@{}", ran.stdout.trim());
+    for write in [&["put", "{jobs}state", "x"][..], &["del", "{jobs}state"], &["incr", "{jobs}state"]] {
+        let late = run(&cluster, &[write, &["--fence", &over]].concat()).await;
+        assert_eq!(late.code, 4, "{write:?}: {}", late.stderr);
+    }
+    assert_eq!(run(&cluster, &["get", "{jobs}state"]).await.stdout, "5\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_second_is_refused_or_waits_its_turn() {
     let cluster = Cluster::start(3).await;
     let held = ["lock", "jobs", "--ttl", LONG_TTL, "--holder", "the-first", "--"];

@@ -18,6 +18,7 @@ pub mod cmd;
 mod context;
 pub mod duration;
 pub mod exit;
+pub mod fence;
 pub mod health;
 pub mod import;
 pub mod lease;

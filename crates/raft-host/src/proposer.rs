@@ -349,6 +349,13 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
                 if count == 0 {
                     return;
                 }
+                if in_flight.is_empty() {
+                    // Whoever is about to propose, too, because the same answers woke it, shall be in the same entry.
+                    tokio::task::yield_now().await;
+                    while arrived.len() < ARRIVALS_MAX && let Ok(more) = inbox.try_recv() {
+                        arrived.push(more);
+                    }
+                }
                 for waiting in arrived.drain(..).flatten() {
                     gathered.push(waiting.lane, waiting);
                 }

@@ -9,6 +9,7 @@ use ringfence_client::{Condition, Revision};
 
 use crate::cmd::{del, put};
 use crate::exit::Failure;
+use crate::fence::Fences;
 use crate::{Context, duration, text};
 
 const EXAMPLES: &str = "\
@@ -36,6 +37,8 @@ pub struct Cas {
     /// KEY, --value and --put are hex
     #[arg(long)]
     hex: bool,
+    #[command(flatten)]
+    fences: Fences,
 }
 
 #[derive(Debug, Args)]
@@ -74,8 +77,10 @@ impl Cas {
     pub async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {
         let key = text::from_arg("key", self.key, self.hex)?;
         let condition = self.condition.condition(self.hex)?;
+        let fences = self.fences.parse()?.into_iter();
         let Some(value) = self.then.put else {
-            let deleted = context.connect().await?.delete(key).condition(condition).await?;
+            let delete = context.connect().await?.delete(key).condition(condition);
+            let deleted = fences.fold(delete, ringfence_client::Delete::fence).await?;
             return Ok(del::print(context, out, deleted)?);
         };
         let value = text::from_arg("value", value, self.hex)?;
@@ -83,7 +88,8 @@ impl Cas {
         if let Some(ttl) = self.ttl {
             cas = cas.ttl(ttl);
         }
-        Ok(put::print(context, out, cas.await?)?)
+        let written = fences.fold(cas, ringfence_client::Cas::fence).await?;
+        Ok(put::print(context, out, written)?)
     }
 }
 

@@ -8,6 +8,7 @@ use ringfence_client::Deleted;
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::fence::Fences;
 use crate::{Context, text};
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,8 @@ pub struct Del {
     /// KEY is hex
     #[arg(long)]
     hex: bool,
+    #[command(flatten)]
+    fences: Fences,
 }
 
 #[derive(Serialize)]
@@ -38,7 +41,8 @@ impl Del {
     /// Asks and prints.
     pub async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {
         let key = text::from_arg("key", self.key, self.hex)?;
-        let deleted = context.connect().await?.delete(key).await?;
+        let fences = self.fences.parse()?.into_iter();
+        let deleted = fences.fold(context.connect().await?.delete(key), ringfence_client::Delete::fence).await?;
         Ok(print(context, out, deleted)?)
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::fence::Fences;
 use crate::{Context, text};
 
 const EXAMPLES: &str = "\
@@ -36,6 +37,8 @@ pub struct Incr {
     /// KEY is hex
     #[arg(long)]
     hex: bool,
+    #[command(flatten)]
+    fences: Fences,
 }
 
 #[derive(Serialize)]
@@ -61,7 +64,7 @@ impl Incr {
         if let Some(max) = self.max {
             add = add.max(max);
         }
-        let added = add.await?;
+        let added = self.fences.parse()?.into_iter().fold(add, ringfence_client::Add::fence).await?;
         let (value, revision) = (added.value.to_string(), added.revision.to_string());
         let json = Sum { value, revision, version: added.version.to_string() };
         Ok(context.print(out, &json.value, &json)?)

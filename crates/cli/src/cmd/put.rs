@@ -11,6 +11,7 @@ use ringfence_client::limits::VALUE_BYTES_MAX;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
+use crate::fence::Fences;
 use crate::{Context, duration, text};
 
 const EXAMPLES: &str = "\
@@ -39,6 +40,8 @@ pub struct Put {
     /// Let the key vanish after this time
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     ttl: Option<Duration>,
+    #[command(flatten)]
+    fences: Fences,
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,7 @@ impl Put {
         if let Some(ttl) = self.ttl {
             put = put.ttl(ttl);
         }
+        let put = self.fences.parse()?.into_iter().fold(put, ringfence_client::Put::fence);
         Ok(print(context, out, put.await?)?)
     }
 }

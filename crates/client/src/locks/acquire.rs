@@ -14,7 +14,7 @@ use ringfence_types::{
     Permits, PermitsError, Revision,
 };
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::lease::{Granted, Lease};
 use super::release::release;
@@ -29,6 +29,9 @@ const TTL_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How long one call waits for the lock's turn. Then another one does.
 const CALL_MAX: Duration = Duration::from_millis(WAITER_SILENCE_MS_MAX / 3);
+
+/// How long whoever has waited in vain waits for its place to be given up. Then that goes on in the background.
+const GIVE_UP_MAX: Duration = Duration::from_secs(1);
 
 /// Acquires a lock. Made by [`Client::lock`] and its relatives; await it.
 #[derive(Clone, Debug)]
@@ -90,7 +93,7 @@ pub enum AcquireError {
         waiting: u64,
     },
     /// It was not granted for as long as the request was to wait.
-    #[error("the lock was not granted within {waited:?}. Its place in the queue is given up")]
+    #[error("the lock was not granted within {} ms. Its place in the queue is given up", .waited.as_millis())]
     TimedOut {
         /// How long it waited.
         waited: Duration,
@@ -247,6 +250,9 @@ impl Acquire {
                     Patience::Endless | Patience::None => Duration::MAX,
                 };
                 if left.is_zero() {
+                    if timeout(GIVE_UP_MAX, wanted.give_up(ticket)).await.is_ok() {
+                        place.wanted = None;
+                    }
                     return Err(AcquireError::TimedOut { waited: begun.elapsed() });
                 }
                 match wanted.wait(ticket, left.min(CALL_MAX).min(wanted.ttl / 3)).await {
