@@ -121,7 +121,6 @@ async fn run(mut client: KvClient<Channel>, waiting: &mut mpsc::Receiver<Outgoin
             },
             first = next(waiting, &mut held), if has_room => {
                 let Some(first) = first else { return "the client was dropped".to_owned() };
-                tokio::task::yield_now().await; // those whom the same answers woke may go with it
                 let calls = gather(first, waiting, &mut held, &mut unanswered);
                 if !calls.is_empty() {
                     if messages.try_send(v1::SessionRequest { calls }).is_err() {

@@ -90,7 +90,6 @@ impl Machine {
     fn apply_now(&self, entries: Vec<EntryResponder<Types>>) -> io::Result<()> {
         for (entry, responder) in entries {
             let at = position(&entry.log_id);
-            let mut of_locks = None;
             let replies = match entry.payload {
                 EntryPayload::Blank => {
                     self.state.commit(self.shard, Vec::new(), at, None).map_err(io_error)?;
@@ -119,16 +118,12 @@ impl Machine {
                         apply(&self.state.view(), self.shard, &parsed).map_err(io::Error::other)?;
                     let changes = LockChanges::of(&writes, wakes);
                     self.state.commit(self.shard, writes, at, None).map_err(io_error)?;
-                    of_locks = Some(changes);
+                    self.locks.follow(changes);
                     replies
                 }
             };
             if let Some(responder) = responder {
                 responder.send(Replies(replies));
-            }
-            // After the answer, so that both may go in one message: the one's release, and the other's grant.
-            if let Some(changes) = of_locks {
-                self.locks.follow(changes);
             }
         }
         Ok(())

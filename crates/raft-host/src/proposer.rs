@@ -24,7 +24,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
-use ringfence_state_machine::{Entry, Reply, Request, ShardState};
+use ringfence_state_machine::{Command, Entry, LockCommand, Reply, Request, ShardState};
 use ringfence_storage::StateDb;
 use ringfence_types::limits::{ENTRY_BYTES_SOFT_MAX, ENTRY_REQUESTS_MAX, REQUEST_BYTES_MAX};
 use ringfence_types::{NodeId, ShardId};
@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::Admission;
 use crate::fair_queue::{FairQueue, Lane};
 use crate::lease_clock::LeaseClock;
+use crate::lock_room::LockRoom;
 use crate::raft::{CommittedLeaderId, Proposal, Raft};
 use crate::wall_time::WallTime;
 
@@ -57,6 +58,9 @@ const ARRIVALS_MAX: usize = 256;
 
 /// How often to look after those who wait while nothing moves.
 const PATROL: Duration = Duration::from_millis(100);
+
+/// How long a request that is in no hurry waits for one that is, to ride in its entry.
+const RIDE_MAX: Duration = Duration::from_millis(3);
 
 /// Why a request has no reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +109,7 @@ pub(crate) struct Proposer {
     raft: Raft,
     clock: Arc<dyn Clock>,
     reckoning: Reckoning,
+    room: LockRoom,
 }
 
 /// The lease clock of the term in which this replica led last, for those who have to know what time it is.
@@ -122,6 +127,8 @@ struct Waiting {
     request: Request,
     lane: Lane,
     since: Instant,
+    /// Until then it may wait for company in its entry.
+    departs: Instant,
     bytes: usize,
     ticket: Ticket,
     _admitted: Admitted,
@@ -162,12 +169,12 @@ const OVERLOADED: ProposeError = ProposeError::Overloaded { retry_after: OVERLOA
 
 impl Proposer {
     /// Starts the task that proposes for a shard.
-    pub(crate) fn start(office: Office, most: &Admission) -> Proposer {
+    pub(crate) fn start(office: Office, most: &Admission, room: LockRoom) -> Proposer {
         let (queue, inbox) = mpsc::unbounded_channel();
         let (raft, clock, reckoning) = (office.raft.clone(), office.clock.clone(), office.held.clone());
         tokio::spawn(run(office, inbox));
         let door = Door { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), most: *most };
-        Proposer { queue, door: Arc::new(door), raft, clock, reckoning }
+        Proposer { queue, door: Arc::new(door), raft, clock, reckoning, room }
     }
 
     /// What an entry made now would have on its lease clock. `None` if this replica does not lead, or has proposed nothing in its
@@ -194,7 +201,8 @@ impl Proposer {
             match admitted {
                 Ok(_admitted) => {
                     let ticket = Ticket { place, answers: answers.clone() };
-                    waiting.push(Waiting { request, lane, since, bytes, ticket, _admitted });
+                    let departs = if self.can_ride(&request) { since + RIDE_MAX } else { since };
+                    waiting.push(Waiting { request, lane, since, departs, bytes, ticket, _admitted });
                 }
                 Err(e) => refused.push((place, Err(e))),
             }
@@ -203,6 +211,17 @@ impl Proposer {
             let _ = self.queue.send(waiting); // if the task has ended the tickets are dropped, and say so
         }
         Proposed { receiver, refused, unanswered }
+    }
+}
+
+impl Proposer {
+    /// Whether a request is in no hurry: it asks for a lock that others wait for already, so it will only be queued. What those
+    /// wait for, a release, must not stand behind it.
+    fn can_ride(&self, request: &Request) -> bool {
+        match &request.command {
+            Command::Lock(LockCommand::Acquire(acquire)) => acquire.waits && self.room.is_waited_for(&acquire.name),
+            _ => false,
+        }
     }
 }
 
@@ -326,8 +345,11 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
     let mut gathered: FairQueue<Waiting> = FairQueue::new();
     let mut arrived = Vec::with_capacity(ARRIVALS_MAX);
     let mut patrol = Instant::now() + PATROL;
+    // How long what is gathered may wait for more. `None`: nothing is gathered.
+    let mut ride_ends: Option<Instant> = None;
     loop {
         while !gathered.is_empty()
+            && ride_ends.is_some_and(|end| end <= Instant::now())
             && in_flight.len() < ENTRIES_IN_FLIGHT_MAX
             && gathered.len().min(ENTRY_REQUESTS_MAX) >= requests_in_flight
         {
@@ -342,6 +364,9 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
                 Err(e) => turn_away(std::iter::from_fn(|| gathered.pop()), &e),
             }
         }
+        if gathered.is_empty() {
+            ride_ends = None;
+        }
         tokio::select! {
             biased;
             Some(requests) = in_flight.next(), if !in_flight.is_empty() => requests_in_flight -= requests,
@@ -349,17 +374,12 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
                 if count == 0 {
                     return;
                 }
-                if in_flight.is_empty() {
-                    // Whoever is about to propose, too, because the same answers woke it, shall be in the same entry.
-                    tokio::task::yield_now().await;
-                    while arrived.len() < ARRIVALS_MAX && let Ok(more) = inbox.try_recv() {
-                        arrived.push(more);
-                    }
-                }
                 for waiting in arrived.drain(..).flatten() {
+                    ride_ends = Some(ride_ends.map_or(waiting.departs, |end| end.min(waiting.departs)));
                     gathered.push(waiting.lane, waiting);
                 }
             }
+            () = sleep_until(ride_ends), if ride_ends.is_some_and(|end| end > Instant::now()) => {}
             // A leader that lost touch may have entries under way for ever; who waits behind them must not.
             () = tokio::time::sleep_until(patrol), if !gathered.is_empty() => {
                 patrol = Instant::now() + PATROL;
@@ -398,6 +418,14 @@ fn answer(answers: impl IntoIterator<Item = (Ticket, Answer)>) {
 impl Waiting {
     fn is_late(&self) -> bool {
         self.since.elapsed() > QUEUE_WAIT_MAX
+    }
+}
+
+/// Sleeps while it is known until when.
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -113,7 +113,7 @@ impl Replica {
             .map_err(|e| HostError::Raft { shard, reason: e.to_string() })?;
 
         let office = || Office::new(shard, raft.clone(), state.clone(), around.clock.clone(), around.wall_time.clone());
-        let proposer = Proposer::start(office(), &around.config.admission);
+        let proposer = Proposer::start(office(), &around.config.admission, locks.room.clone());
         let confirmer = Confirmer::new(raft.clone(), link.clone(), log_store.clone());
         let reader = Reader::start(confirmer, around.config.admission.requests_max);
         let receiver = SnapshotReceiver::new(shard, replica, around.config.staging_dir.clone());

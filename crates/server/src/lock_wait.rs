@@ -57,7 +57,7 @@ impl Gateway {
                 Look::Failed(error) => return Attempt::Again(error),
             };
             tokio::select! {
-                () = seat.called() => tokio::task::yield_now().await,
+                () = seat.called() => {}
                 () = tokio::time::sleep_until(until) => return self.granted(shard, &queued),
                 // Whoever leads next knows as much.
                 () = self.stopping.cancelled() => return self.granted(shard, &queued),
