@@ -136,6 +136,12 @@ impl Holder {
     }
 }
 
+impl From<Holder> for Bytes {
+    fn from(holder: Holder) -> Bytes {
+        holder.0
+    }
+}
+
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)

@@ -238,17 +238,23 @@ impl Acquire {
         let wanted = self.checked()?;
         let begun = Instant::now();
         loop {
-            let acquired = wanted.acquire(!matches!(self.patience, Patience::None)).await?;
-            let ticket = match acquired {
-                Answer::Granted(granted) => return Ok(Lease::new(&self.client, granted, self.fixed_term)),
-                Answer::Queued(ticket) => ticket,
+            let ticket = match wanted.acquire(!matches!(self.patience, Patience::None)).await {
+                Ok(Answer::Granted(granted)) if granted.tenure.left(Instant::now()).is_zero() => None,
+                Ok(Answer::Granted(granted)) => return Ok(Lease::new(&self.client, granted, self.fixed_term)),
+                Ok(Answer::Queued(ticket)) => Some(ticket),
+                Err(failure) if is_over(&failure) => None,
+                Err(failure) => return Err(failure.into()),
+            };
+            let Some(ticket) = ticket else {
+                // Granted while nobody listened, as when this process was frozen, and over by now.
+                if self.left(begun).is_zero() && !matches!(self.patience, Patience::None) {
+                    return Err(AcquireError::TimedOut { waited: begun.elapsed() });
+                }
+                continue;
             };
             let mut place = PlaceInQueue { wanted: Some(&wanted), ticket };
             loop {
-                let left = match self.patience {
-                    Patience::AtMost(patience) => patience.saturating_sub(begun.elapsed()),
-                    Patience::Endless | Patience::None => Duration::MAX,
-                };
+                let left = self.left(begun);
                 if left.is_zero() {
                     if timeout(GIVE_UP_MAX, wanted.give_up(ticket)).await.is_ok() {
                         place.wanted = None;
@@ -259,19 +265,27 @@ impl Acquire {
                     Ok(Answer::Granted(granted)) => {
                         place.wanted = None;
                         if granted.tenure.left(Instant::now()).is_zero() {
-                            break; // granted while nobody listened, and over by now
+                            break; // as above
                         }
                         return Ok(Lease::new(&self.client, granted, self.fixed_term));
                     }
                     Ok(Answer::Queued(_)) => {}
                     // Passed over while no node could be reached: from the end of the queue again.
-                    Err(CallFailure::Refused(error)) if error.reason() == Some(Reason::LeaseOver) => {
+                    Err(failure) if is_over(&failure) => {
                         place.wanted = None;
                         break;
                     }
                     Err(failure) => return Err(failure.into()),
                 }
             }
+        }
+    }
+
+    /// How long it may still wait.
+    fn left(&self, begun: Instant) -> Duration {
+        match self.patience {
+            Patience::AtMost(patience) => patience.saturating_sub(begun.elapsed()),
+            Patience::Endless | Patience::None => Duration::MAX,
         }
     }
 
@@ -304,6 +318,11 @@ impl IntoFuture for Acquire {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }
+}
+
+/// Whether what was granted, or the place in the queue, is over.
+fn is_over(failure: &CallFailure) -> bool {
+    matches!(failure, CallFailure::Refused(error) if error.reason() == Some(Reason::LeaseOver))
 }
 
 /// An acquire that was checked.

@@ -154,6 +154,11 @@ impl Leadership {
         self.lease.release().await
     }
 
+    /// As [`Lease::abandon`].
+    pub fn abandon(self) {
+        self.lease.abandon();
+    }
+
     /// The lease behind it.
     pub fn lease(&self) -> &Lease {
         &self.lease

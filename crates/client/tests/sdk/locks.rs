@@ -76,6 +76,19 @@ async fn a_lost_answer_costs_no_lock_its_ttl() {
     assert_eq!(cluster.state.lock().unwrap().locks.leases(), [0; 0]);
 }
 
+/// As when the process is frozen between the grant and its answer, for longer than the ttl.
+#[tokio::test]
+async fn a_grant_that_is_over_before_it_is_heard_of_is_asked_for_anew() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    for patience in [Some(Duration::ZERO), Some(Duration::from_secs(60)), None] {
+        cluster.fault(1, answer(Reason::LeaseOver));
+        let lock = client.lock("a");
+        let lock = patience.map_or(lock.clone(), |patience| lock.wait_at_most(patience));
+        lock.await.unwrap().release().await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn whoever_does_not_wait_any_more_leaves_nothing_behind() {
     let cluster = Cluster::start(1).await;
