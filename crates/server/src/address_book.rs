@@ -18,6 +18,8 @@ use ringfence_types::NodeId;
 #[derive(Clone)]
 pub(crate) struct AddressBook {
     book: Arc<RwLock<Book>>,
+    /// By this node's own configuration.
+    detours: Arc<BTreeMap<NodeId, String>>,
 }
 
 #[derive(Default)]
@@ -52,10 +54,20 @@ impl AddressBook {
                 ),
             }
         }
-        AddressBook { book: Arc::new(RwLock::new(book)) }
+        AddressBook { book: Arc::new(RwLock::new(book)), detours: Arc::default() }
     }
 
-    /// Where a node is.
+    /// With what this node's configuration says about how to reach others.
+    pub(crate) fn with_detours(self, detours: &BTreeMap<NodeId, String>) -> AddressBook {
+        AddressBook { detours: Arc::new(detours.clone()), ..self }
+    }
+
+    /// Where to connect to reach a node: where it is, or where the detour to it begins.
+    pub(crate) fn dial(&self, node: NodeId) -> Option<String> {
+        self.detours.get(&node).cloned().or_else(|| self.address(node))
+    }
+
+    /// Where a node is, for those who ask.
     pub(crate) fn address(&self, node: NodeId) -> Option<String> {
         self.read(|book| book.nodes.get(&node).map(|info| info.address.clone()))
     }
@@ -125,5 +137,17 @@ mod tests {
     fn a_node_that_is_only_in_the_configuration_is_not_believed() {
         let book = AddressBook::new(&[at(1, "a:1")], &[at(1, "a:1"), at(9, "a:9")], &[]);
         assert_eq!(book.address(NodeId(9)), None);
+    }
+
+    /// Others are told where a node is, not how we get there.
+    #[test]
+    fn a_detour_is_dialled_and_never_told() {
+        let founders = [at(1, "a:1"), at(2, "b:2")];
+        let detours = BTreeMap::from([(NodeId(2), "proxy:9".to_owned())]);
+        let book = AddressBook::new(&founders, &founders, &[]).with_detours(&detours);
+        assert_eq!((book.dial(NodeId(1)).unwrap(), book.dial(NodeId(2)).unwrap()), ("a:1".into(), "proxy:9".into()));
+        assert!(book.learn(&[at(2, "c:2")]));
+        assert_eq!((book.address(NodeId(2)).unwrap(), book.dial(NodeId(2)).unwrap()), ("c:2".into(), "proxy:9".into()));
+        assert_eq!(book.dial(NodeId(3)), None);
     }
 }

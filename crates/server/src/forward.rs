@@ -156,7 +156,7 @@ impl Lane {
     }
 
     async fn connect(self: &Arc<Lane>) -> Result<tonic::Streaming<v1::SessionResponse>, String> {
-        let address = self.book.address(self.to).ok_or("its address is not known")?;
+        let address = self.book.dial(self.to).ok_or("its address is not known")?;
         let channel = peers::connect(&address).await.map_err(|error| error.to_string())?;
         let mut client = NodeServiceClient::new(channel)
             .max_decoding_message_size(GRPC_MESSAGE_BYTES_MAX)

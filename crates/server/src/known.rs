@@ -4,6 +4,7 @@
 //! leader; being wrong here costs a detour. The registry and the map are kept on disk, so that a node can start and serve
 //! while the meta group is down (guarantee G11).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, RwLock};
 
@@ -43,6 +44,7 @@ impl Known {
         data_dir: &std::path::Path,
         founders: &[NodeInfo],
         configured: &[NodeInfo],
+        detours: &BTreeMap<NodeId, String>,
         meta: ShardDescriptor,
         shards: Vec<ShardDescriptor>,
     ) -> Known {
@@ -59,7 +61,7 @@ impl Known {
             }
         }
         Known {
-            book: AddressBook::new(founders, configured, &registered),
+            book: AddressBook::new(founders, configured, &registered).with_detours(detours),
             routes: RwLock::new(routes),
             meta: RwLock::new((newest_meta, None)),
             file,
@@ -207,7 +209,7 @@ mod tests {
     fn load(dir: &std::path::Path) -> Known {
         let founders = [node(1, "a:1"), node(2, "a:2"), node(3, "a:3")];
         let (meta, shards) = plan::initial(&founders.each_ref().map(|n| n.node), 2, 3).unwrap();
-        Known::load(dir, &founders, &founders, meta, shards)
+        Known::load(dir, &founders, &founders, &BTreeMap::new(), meta, shards)
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub(crate) async fn propose_here(gateway: &Gateway, request: Request, deadline: 
 }
 
 async fn propose_at(gateway: &Gateway, to: NodeId, request: Request, deadline: Instant) -> Result<Reply, v1::Error> {
-    let address = gateway.known.book.address(to).ok_or_else(|| status::unknown_node(to))?;
+    let address = gateway.known.book.dial(to).ok_or_else(|| status::unknown_node(to))?;
     let ask = async {
         let channel = peers::connect(&address).await.map_err(|_| status::unreachable(ShardId::META, to))?;
         let request = internal::ProposeMetaRequest { cluster: gateway.cluster.0, request: request.encode() };

@@ -38,7 +38,8 @@ pub(crate) async fn check(config: &Config) -> Result<Option<LivedBefore>, StartE
     let cluster = config.founding.cluster();
     let others = config.founding.founders.iter().filter(|founder| founder.node != config.node);
     let asked = join_all(others.map(|founder| async {
-        let described = peers::describe(&founder.address, ASK_MAX).await?;
+        let address = config.dial.get(&founder.node).unwrap_or(&founder.address);
+        let described = peers::describe(address, ASK_MAX).await?;
         let own = described.nodes.iter().find(|node| NodeId(node.node) == config.node && node.incarnation != 0)?;
         (described.cluster == cluster.0).then_some((founder.node, own.incarnation))
     }))

@@ -166,7 +166,7 @@ impl Node {
         let born = opening.await.expect("it does not panic")?;
         let room = Room::new(config.node, &config.data_dir, config.disk_reserve_bytes);
         let configured = birth::founders(&config.founding);
-        let known = Known::load(&config.data_dir, &born.founders, &configured, born.meta, born.shards);
+        let known = Known::load(&config.data_dir, &born.founders, &configured, &config.dial, born.meta, born.shards);
         let (life, dir) = (born.life, born.dir);
         let cluster = life.record().cluster;
         let rejoin = Rejoin::of(&life).map(Arc::new);

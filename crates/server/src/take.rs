@@ -68,7 +68,7 @@ pub(crate) async fn take_here(
 }
 
 async fn take_at(gateway: &Gateway, id: ShardId, to: NodeId, fresh: ReplicaId) -> Result<Taking, v1::Error> {
-    let address = gateway.known.book.address(to).ok_or_else(|| status::unknown_node(to))?;
+    let address = gateway.known.book.dial(to).ok_or_else(|| status::unknown_node(to))?;
     let channel = peers::connect(&address).await.map_err(|_| status::unreachable(id, to))?;
     let request = internal::TakeReplicaRequest {
         cluster: gateway.cluster.0,

@@ -123,7 +123,7 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<NodeServiceClient<tonic::transport::Channel>, String> {
-        let address = self.book.address(self.to).ok_or("its address is not known")?;
+        let address = self.book.dial(self.to).ok_or("its address is not known")?;
         let channel = peers::connect(&address).await.map_err(|error| with_causes(&error))?;
         Ok(NodeServiceClient::new(channel).max_encoding_message_size(GRPC_MESSAGE_BYTES_MAX))
     }

@@ -12,6 +12,7 @@
 mod error;
 mod raw;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Config {
     pub listen: String,
     /// `host:port` under which others reach it.
     pub advertise: String,
+    /// Where to connect to reach these nodes, whatever they advertise.
+    pub dial: BTreeMap<NodeId, String>,
     /// Zone labels, or empty.
     pub labels: String,
     /// Who founds the cluster, and how.
@@ -149,6 +152,7 @@ impl Config {
             listen,
             advertise,
             labels: raw.labels.unwrap_or_default(),
+            dial: dial(raw.dial.as_deref().unwrap_or_default(), &founders)?,
             founding: Founding { cluster_name, founders, shards, replication, limits: Limits { value_bytes_max } },
             timing: timing(raw.heartbeat_ms, raw.election_min_ms, raw.election_max_ms)?,
             inflight_bytes_max,
@@ -161,16 +165,29 @@ impl Config {
     }
 }
 
-fn founders(members: &[String]) -> Result<Vec<Founder>, ConfigError> {
-    let mut founders = Vec::new();
-    for member in members {
-        let bad =
-            || invalid("initial_cluster", member.clone(), "write each node as ID=HOST:PORT, as in 1=10.0.0.1:7401");
-        let (id, address) = member.trim().split_once('=').ok_or_else(bad)?;
-        let node = NodeId(id.parse().map_err(|_| bad())?);
-        check_address("initial_cluster", address)?;
-        founders.push(Founder { node, address: address.to_owned() });
+/// `ID=HOST:PORT`.
+fn member(setting: &'static str, member: &str) -> Result<Founder, ConfigError> {
+    let bad = || invalid(setting, member.to_owned(), "write each node as ID=HOST:PORT, as in 1=10.0.0.1:7401");
+    let (id, address) = member.trim().split_once('=').ok_or_else(bad)?;
+    let node = NodeId(id.parse().map_err(|_| bad())?);
+    check_address(setting, address)?;
+    Ok(Founder { node, address: address.to_owned() })
+}
+
+fn dial(members: &[String], founders: &[Founder]) -> Result<BTreeMap<NodeId, String>, ConfigError> {
+    let mut dial = BTreeMap::new();
+    for text in members {
+        let Founder { node, address } = member("dial", text)?;
+        let is_known = founders.iter().any(|founder| founder.node == node);
+        if !is_known || dial.insert(node, address).is_some() {
+            return Err(invalid("dial", text.clone(), "name each node of the initial cluster at most once"));
+        }
     }
+    Ok(dial)
+}
+
+fn founders(members: &[String]) -> Result<Vec<Founder>, ConfigError> {
+    let mut founders = members.iter().map(|text| member("initial_cluster", text)).collect::<Result<Vec<_>, _>>()?;
     founders.sort();
     for (place, founder) in founders.iter().enumerate() {
         if founders[..place].iter().any(|other| other.address == founder.address) {

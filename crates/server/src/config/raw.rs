@@ -34,6 +34,9 @@ pub struct RawConfig {
     /// The nodes that found the cluster, the same list on each of them: `1=host:port,2=host:port,3=host:port`.
     #[arg(long, env = "RINGFENCE_INITIAL_CLUSTER", value_name = "ID=HOST:PORT,…", value_delimiter = ',')]
     pub initial_cluster: Option<Vec<String>>,
+    /// Where this node connects to reach others, whatever they advertise: through a proxy, a tunnel or NAT.
+    #[arg(long, env = "RINGFENCE_DIAL", value_name = "ID=HOST:PORT,…", value_delimiter = ',')]
+    pub dial: Option<Vec<String>>,
     /// Shards that the cluster is founded with [default: 3]
     #[arg(long, env = "RINGFENCE_SHARDS", value_name = "N")]
     pub shards: Option<u32>,
@@ -119,6 +122,7 @@ impl RawConfig {
             labels: self.labels.or(below.labels),
             cluster_name: self.cluster_name.or(below.cluster_name),
             initial_cluster: self.initial_cluster.or(below.initial_cluster),
+            dial: self.dial.or(below.dial),
             shards: self.shards.or(below.shards),
             replication: self.replication.or(below.replication),
             heartbeat_ms: self.heartbeat_ms.or(below.heartbeat_ms),

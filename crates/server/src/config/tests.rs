@@ -115,3 +115,15 @@ fn a_malformed_initial_cluster_is_refused() {
     assert!(members(&["2=a:1", "0=b:1"]).contains("is 0"));
     assert!(members(&["2=a:1", "1=a:1"]).contains("given for two nodes"));
 }
+
+#[test]
+fn detours_lead_to_founders_and_to_each_by_one_way() {
+    let dial = |dial: &[&str]| with(|raw| raw.dial = Some(dial.iter().map(|s| s.to_string()).collect()));
+    let config = dial(&["1=127.0.0.1:9401", " 3=proxy:9403"]).unwrap();
+    assert_eq!(config.dial.get(&NodeId(3)).unwrap(), "proxy:9403");
+    assert_eq!(config.founding.cluster(), with(|_| ()).unwrap().founding.cluster(), "no other cluster for it");
+    for wrong in [&["4=a:1"][..], &["1=a:1", "1=b:1"], &["1"], &["x=a:1"], &["1=a"], &["1=a:0"]] {
+        let text = dial(wrong).unwrap_err().to_string();
+        assert!(text.contains("dial"), "{text}");
+    }
+}

@@ -60,9 +60,10 @@ pub(super) fn others(gateway: &Gateway) -> Vec<NodeInfo> {
 
 /// Learns what another node knows. Tells whether it said anything.
 pub(super) async fn from(gateway: &Gateway, peer: &NodeInfo) -> bool {
-    let Some(described) = peers::describe(&peer.address, PROPOSE_TIMEOUT).await else { return false };
+    let Some(address) = gateway.known.book.dial(peer.node) else { return false };
+    let Some(described) = peers::describe(&address, PROPOSE_TIMEOUT).await else { return false };
     if described.cluster != gateway.cluster.0 {
-        tracing::warn!(peer = peer.node.0, "{} leads to another cluster", peer.address);
+        tracing::warn!(peer = peer.node.0, "{address} leads to another cluster");
         return false;
     }
     let nodes: Vec<NodeInfo> = described

@@ -66,7 +66,7 @@ async fn hand_over(gateway: &Gateway) {
 }
 
 async fn ask(gateway: &Gateway, node: NodeId) -> bool {
-    let Some(address) = gateway.known.book.address(node) else { return false };
+    let Some(address) = gateway.known.book.dial(node) else { return false };
     let status = peers::status(&address, ASK_MAX).await;
     status.is_some_and(|status| status.node == node.0 && status.disk.is_some_and(|disk| !disk.low))
 }
