@@ -3,6 +3,7 @@
 mod all_killed_at_once;
 mod any_client_any_node;
 mod bad_starts;
+mod contended_locks;
 mod crash_in_snapshot;
 mod crash_rounds;
 mod damaged_state_db;
@@ -13,8 +14,10 @@ mod follower_needs_snapshot;
 mod full_disk;
 mod hung_disk;
 mod leader_killed;
+mod lock_input;
 mod minority_down;
 mod overload;
+mod paused_holder;
 mod paused_leader;
 mod recipes;
 mod retried_add;

@@ -10,6 +10,7 @@ mod distrust;
 mod janitor;
 mod load;
 mod process;
+mod program;
 mod small_disk;
 mod sync_fault;
 
@@ -18,5 +19,6 @@ pub use disk::{DISK_BYTES_MIN, Disk, DiskError};
 pub use distrust::Damage;
 pub use load::{Load, Recorded};
 pub use process::{Ended, Server, binary, free_ports};
+pub use program::Program;
 pub use small_disk::SmallDisk;
 pub use sync_fault::{Fault, SyncFaults};

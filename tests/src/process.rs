@@ -73,7 +73,7 @@ impl Server {
 
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub fn stop(mut self) -> Ended {
-        self.signal(Signal::TERM);
+        signal(&self.child, Signal::TERM);
         self.wait()
     }
 
@@ -84,28 +84,13 @@ impl Server {
 
     /// Stops the process in mid-step (SIGSTOP), or lets it go on (SIGCONT).
     pub fn pause(&self, paused: bool) {
-        self.signal(if paused { Signal::STOP } else { Signal::CONT });
+        pause(&self.child, paused);
     }
 
     /// Stops the process in mid-step, and returns when no thread of it runs. One that is in the middle of a sync may be there
     /// still, and does not come back from it; with `syncs_end` it has ended, too, and its thread stands right behind it.
     pub fn freeze(&self, syncs_end: bool) {
-        self.pause(true);
-        while !self
-            .thread_states()
-            .iter()
-            .all(|state| matches!(state, 'T' | 'Z' | 'X') || (*state == 'D' && !syncs_end))
-        {
-            std::thread::yield_now();
-        }
-    }
-
-    /// One letter for each thread, as in `/proc/PID/task/TID/stat`.
-    fn thread_states(&self) -> Vec<char> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("Linux tells of every process");
-        let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).ok();
-        // The state stands behind the name, which stands in brackets. A thread that is gone has none.
-        tasks.flatten().filter_map(stat).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
+        freeze(&self.child, syncs_end);
     }
 
     /// Waits until it ends by itself.
@@ -126,11 +111,6 @@ impl Server {
         }
         status
     }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id() as i32).expect("a child has an id");
-        kill_process(pid, signal).expect("one's own child can be signalled");
-    }
 }
 
 impl Drop for Server {
@@ -138,6 +118,32 @@ impl Drop for Server {
         let _ = self.child.kill(); // it may have ended already
         self.reap();
     }
+}
+
+/// Stops a child in mid-step, or lets it go on.
+pub(crate) fn pause(child: &Child, paused: bool) {
+    signal(child, if paused { Signal::STOP } else { Signal::CONT });
+}
+
+/// As [`Server::freeze`].
+pub(crate) fn freeze(child: &Child, syncs_end: bool) {
+    pause(child, true);
+    while !thread_states(child).iter().all(|state| matches!(state, 'T' | 'Z' | 'X') || (*state == 'D' && !syncs_end)) {
+        std::thread::yield_now();
+    }
+}
+
+/// One letter for each thread, as in `/proc/PID/task/TID/stat`.
+fn thread_states(child: &Child) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("Linux tells of every process");
+    let stat = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("stat")).ok();
+    // The state stands behind the name, which stands in brackets. A thread that is gone has none.
+    tasks.flatten().filter_map(stat).filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next()).collect()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id() as i32).expect("a child has an id");
+    kill_process(pid, signal).expect("one's own child can be signalled");
 }
 
 /// A binary of the workspace, from the same build as this program: a test in `<target>/<profile>/deps`, or a binary one above.
