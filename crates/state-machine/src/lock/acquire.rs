@@ -36,6 +36,9 @@ impl Keeper<'_, '_> {
             Err(Refusal::LockQueueFull { waiting: lock.waiting, clock: self.state.clock })
         } else {
             let ticket = self.next_revision();
+            if lock.waiting == 0 {
+                lock.first_ticket = ticket;
+            }
             self.save_waiter(&place, ticket, &waiter);
             lock.waiting += 1;
             Ok(Done::Queued { ticket, waiting: lock.waiting, revision: ticket })
@@ -99,7 +102,8 @@ impl Keeper<'_, '_> {
                 false => Standing::AnothersTicket(waiter.holder),
             });
         }
-        let granted = self.tenures(place)?.into_iter().find(|(_, tenure)| tenure.ticket == asked.ticket);
+        let lock = self.lock(place)?;
+        let granted = self.tenures(place, &lock)?.into_iter().find(|(_, tenure)| tenure.ticket == asked.ticket);
         Ok(match granted {
             Some((token, tenure)) if tenure.holder == asked.holder => Standing::Holds(token, tenure),
             Some((_, tenure)) => Standing::AnothersTicket(tenure.holder),
@@ -114,7 +118,7 @@ impl Keeper<'_, '_> {
     /// Who is in the way: of several holders the first.
     fn held(&mut self, place: &Place, lock: &LockRecord) -> Result<Refusal, Unreadable> {
         let clock = self.state.clock;
-        let first = self.tenures(place)?.into_iter().next();
+        let first = self.tenures(place, lock)?.into_iter().next();
         Ok(match first {
             Some((token, tenure)) => Refusal::LockHeld {
                 ttl_left_ms: tenure.ttl_left_ms(self.state.lease_clock_ms),

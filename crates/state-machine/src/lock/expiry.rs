@@ -29,7 +29,7 @@ impl Keeper<'_, '_> {
 
     /// Ends all leases of a lock that are due, and moves its queue on.
     pub(super) fn end_due(&mut self, name: &LockName, place: &Place, lock: &mut LockRecord) -> Result<(), Unreadable> {
-        for (token, tenure) in self.tenures(place)? {
+        for (token, tenure) in self.tenures(place, lock)? {
             if tenure.deadline_ms <= self.state.lease_clock_ms {
                 self.end(place, lock, token, &tenure)?;
             }

@@ -6,7 +6,8 @@
 
 use ringfence_types::{Fence, FencingToken, LockName};
 
-use super::Place;
+use super::record::LockRecord;
+use super::{HeldAs, Place};
 use crate::keys::{LockPart, StoredKey};
 use crate::overlay::Overlay;
 use crate::{Refusal, ShardState, Space, Unreadable};
@@ -34,7 +35,7 @@ pub(crate) fn broken(
 
 /// What whoever shows a token is told that is not current.
 pub(super) fn refusal(
-    overlay: &Overlay<'_>,
+    overlay: &mut Overlay<'_>,
     state: &ShardState,
     place: &Place,
     lock: &LockName,
@@ -44,8 +45,12 @@ pub(super) fn refusal(
     Ok(Refusal::Fenced { lock: lock.clone(), token, current, clock: state.clock })
 }
 
-fn newest(overlay: &Overlay<'_>, place: &Place) -> Result<Option<FencingToken>, Unreadable> {
-    let (from, to) = place.tenures();
+fn newest(overlay: &mut Overlay<'_>, place: &Place) -> Result<Option<FencingToken>, Unreadable> {
+    let lock = LockRecord::read(overlay.get(Space::Locks, &place.lock())?)?;
+    if lock.held == HeldAs::Free {
+        return Ok(None);
+    }
+    let (from, to) = place.tenures(&lock);
     let Some((stored, _)) = overlay.range(Space::Locks, &from, &to)?.pop_last() else { return Ok(None) };
     match StoredKey::decode(Space::Locks, &stored)? {
         StoredKey::Lock { part: LockPart::Tenure(token), .. } => Ok(Some(token)),

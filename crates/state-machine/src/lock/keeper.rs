@@ -3,7 +3,7 @@
 use ringfence_types::{FencingToken, LockName, Revision};
 
 use super::record::{LockRecord, Tenure, Waiter};
-use super::{LockCommand, Place};
+use super::{HeldAs, LockCommand, Place};
 use crate::keys::{LockPart, StoredKey};
 use crate::mvcc::next_revision;
 use crate::overlay::Overlay;
@@ -62,8 +62,7 @@ impl Keeper<'_, '_> {
 
     /// Keeps a lock that is held or waited for, and forgets any other.
     pub(super) fn save(&mut self, place: &Place, lock: &LockRecord) -> Result<(), Unreadable> {
-        let is_wanted = *lock != LockRecord::default();
-        let (stored, after) = (place.lock(), is_wanted.then(|| record::encode_plain(lock)));
+        let (stored, after) = (place.lock(), lock.is_wanted().then(|| record::encode_plain(lock)));
         if self.overlay.get(Space::Locks, &stored)? != after {
             self.overlay.put(Space::Locks, stored, after); // a refusal costs no write
         }
@@ -80,9 +79,16 @@ impl Keeper<'_, '_> {
     }
 
     /// All leases of a lock, by token.
-    pub(super) fn tenures(&mut self, place: &Place) -> Result<Vec<(FencingToken, Tenure)>, Unreadable> {
-        let (from, to) = place.tenures();
+    pub(super) fn tenures(
+        &mut self,
+        place: &Place,
+        lock: &LockRecord,
+    ) -> Result<Vec<(FencingToken, Tenure)>, Unreadable> {
         let mut tenures = Vec::new();
+        if lock.held == HeldAs::Free {
+            return Ok(tenures);
+        }
+        let (from, to) = place.tenures(lock);
         for (stored, tenure) in self.overlay.range(Space::Locks, &from, &to)? {
             match StoredKey::decode(Space::Locks, &stored)? {
                 StoredKey::Lock { part: LockPart::Tenure(token), .. } => {
@@ -112,6 +118,9 @@ impl Keeper<'_, '_> {
     ) -> Result<(), Unreadable> {
         let left = lock.waiting.checked_sub(1);
         lock.waiting = left.ok_or_else(|| Unreadable::new("somebody waits for a lock that says that nobody does"))?;
+        if ticket == lock.first_ticket {
+            lock.first_ticket = Revision(ticket.0 + 1);
+        }
         self.overlay.put(Space::Locks, place.waiter(ticket), None);
         Ok(())
     }
@@ -125,6 +134,9 @@ impl Keeper<'_, '_> {
         ticket: Option<Revision>,
     ) -> Done {
         let token = FencingToken(self.next_revision());
+        if lock.held == HeldAs::Free {
+            lock.first_token = token;
+        }
         let (permit, generation) = lock.held.enter(waiter.mode, token);
         let tenure = Tenure {
             holder: waiter.holder.clone(),
@@ -159,6 +171,9 @@ impl Keeper<'_, '_> {
         tenure: &Tenure,
     ) -> Result<(), Unreadable> {
         lock.held.leave(tenure.permit)?;
+        if token == lock.first_token {
+            lock.first_token = FencingToken(Revision(token.0.0 + 1));
+        }
         self.overlay.put(Space::Locks, place.tenure(token), None);
         Ok(())
     }

@@ -1,6 +1,7 @@
 use bytes::Bytes;
 use ringfence_types::{FencingToken, LockName, Revision, RingPosition};
 
+use super::record::LockRecord;
 use crate::keys::{self, LockPart};
 
 /// Where the records of a lock live. Computed once per request.
@@ -28,13 +29,13 @@ impl Place {
         keys::lock_part(&self.stem, LockPart::Waiter(ticket)).into()
     }
 
-    /// All tenures, by token.
-    pub(crate) fn tenures(&self) -> (Vec<u8>, Vec<u8>) {
-        keys::lock_tenures(&self.stem)
+    /// All tenures, by token, of a lock with this record.
+    pub(crate) fn tenures(&self, lock: &LockRecord) -> (Vec<u8>, Vec<u8>) {
+        (self.tenure(lock.first_token).into(), keys::lock_tenures(&self.stem).1)
     }
 
-    /// All waiters, by ticket.
-    pub(crate) fn waiters(&self) -> (Vec<u8>, Vec<u8>) {
-        keys::lock_waiters(&self.stem)
+    /// All waiters, by ticket, of a lock with this record.
+    pub(crate) fn waiters(&self, lock: &LockRecord) -> (Vec<u8>, Vec<u8>) {
+        (self.waiter(lock.first_ticket).into(), keys::lock_waiters(&self.stem).1)
     }
 }

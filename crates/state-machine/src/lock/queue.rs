@@ -12,7 +12,8 @@ impl Keeper<'_, '_> {
     /// for too long.
     pub(super) fn advance(&mut self, name: &LockName, place: &Place, lock: &mut LockRecord) -> Result<(), Unreadable> {
         while lock.waiting > 0 {
-            let (ticket, waiter) = self.first_waiter(place)?;
+            let (ticket, waiter) = self.first_waiter(place, lock)?;
+            lock.first_ticket = ticket; // those before it have given up
             let is_silent = waiter.is_silent(self.state.lease_clock_ms);
             if !is_silent && !lock.held.admits(waiter.mode) {
                 return Ok(());
@@ -28,7 +29,7 @@ impl Keeper<'_, '_> {
 
     /// Forgets all who were not heard of for too long, and says how many those were.
     pub(super) fn forget_silent(&mut self, place: &Place, lock: &mut LockRecord) -> Result<u32, Unreadable> {
-        let (from, to) = place.waiters();
+        let (from, to) = place.waiters(lock);
         let before = lock.waiting;
         for (stored, waiter) in self.overlay.range(Space::Locks, &from, &to)? {
             let waiter: Waiter = record::decode_plain(&waiter, "waiter")?;
@@ -39,8 +40,8 @@ impl Keeper<'_, '_> {
         Ok(before - lock.waiting)
     }
 
-    fn first_waiter(&mut self, place: &Place) -> Result<(Revision, Waiter), Unreadable> {
-        let (from, to) = place.waiters();
+    fn first_waiter(&mut self, place: &Place, lock: &LockRecord) -> Result<(Revision, Waiter), Unreadable> {
+        let (from, to) = place.waiters(lock);
         let Some((stored, waiter)) = self.overlay.first(Space::Locks, &from, &to)? else {
             return Err(Unreadable::new("a lock says that somebody waits for it, and nobody does"));
         };

@@ -75,8 +75,9 @@ pub fn inspect(
     }
     let lock = LockRecord::read(view.get(Space::Locks, &place.lock())?)?;
     let (mut leases, mut waiters) = (Vec::new(), Vec::new());
-    let pieces = [place.tenures(), place.waiters()];
-    for (from, to) in pieces {
+    let tenures = (lock.held != HeldAs::Free).then(|| place.tenures(&lock));
+    let waiting = (lock.waiting > 0).then(|| place.waiters(&lock));
+    for (from, to) in tenures.into_iter().chain(waiting) {
         each(view, &from, &to, &mut |key, value| {
             match key {
                 StoredKey::Lock { part: LockPart::Tenure(token), .. } => {
@@ -139,8 +140,12 @@ pub fn look_up_ticket(view: &dyn View, shard: ShardId, asked: &WaiterRef) -> Res
             clock: state.clock,
         });
     }
-    let (from, to) = place.tenures();
+    let lock = LockRecord::read(view.get(Space::Locks, &place.lock())?)?;
     let mut found = TicketView::Unknown;
+    if lock.held == HeldAs::Free {
+        return Ok(found);
+    }
+    let (from, to) = place.tenures(&lock);
     each(view, &from, &to, &mut |key, value| {
         let StoredKey::Lock { part: LockPart::Tenure(token), .. } = key else { return Ok(ControlFlow::Continue(())) };
         let tenure: Tenure = record::decode_plain(value, "lease")?;

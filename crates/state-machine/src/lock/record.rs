@@ -11,10 +11,14 @@ use crate::{Unreadable, record};
 ///
 /// * `held` has as many holders as the lock has tenures, and `waiting` is the number of its waiters.
 /// * While somebody waits, the first in the queue is not admitted by `held`, or was not heard of for too long.
+/// * No tenure stands before `first_token`, and no waiter before `first_ticket`. A store keeps what was deleted for a while, and a
+///   walk from the very beginning would step over all who ever had the lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LockRecord {
     pub(crate) held: HeldAs,
     pub(crate) waiting: u32,
+    pub(crate) first_token: FencingToken,
+    pub(crate) first_ticket: Revision,
 }
 
 /// A lease, from its grant to its end.
@@ -38,6 +42,11 @@ impl LockRecord {
     /// Of a lock that has no record: free, and nobody waits.
     pub(crate) fn read(stored: Option<Bytes>) -> Result<LockRecord, Unreadable> {
         stored.map_or(Ok(LockRecord::default()), |stored| record::decode_plain(&stored, "lock"))
+    }
+
+    /// Whether it is held or waited for.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.held != HeldAs::Free || self.waiting > 0
     }
 }
 

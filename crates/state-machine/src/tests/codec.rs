@@ -225,7 +225,7 @@ fn lock_records() -> Vec<String> {
 }
 
 const LOCK_FORMAT_1: &[&str] =
-    &["010101", "010168016d00000404646b", "010168016d00649f75", "010303010000", "010168016d0203000202646b"];
+    &["0101010406", "010168016d00000404646b", "010168016d00649f75", "0103030100000200", "010168016d0203000202646b"];
 
 fn acquire(mode: LockMode) -> LockCommand {
     LockCommand::Acquire(Acquire {
