@@ -49,7 +49,7 @@ mod config;
 mod errors;
 pub mod fence_guard;
 mod gate;
-mod locks;
+pub mod locks;
 mod ops;
 mod pool;
 mod request_ids;

@@ -17,7 +17,7 @@ use crate::client::{Client, Shared};
 use crate::errors::{CallFailure, Outcome, OutcomeUnknown, Rejected, Unavailable};
 use crate::routing::Place;
 
-/// A lock that is held, from the grant until it is released or lost: see the [module](self) on what that is worth.
+/// A lock that is held, from the grant until it is released or lost: see [`locks`](crate::locks) on what that is worth.
 ///
 /// It is renewed in the background while it lives, and released in the background when it is dropped.
 #[derive(Debug)]
