@@ -35,7 +35,7 @@ fn the_exit_code_tells_the_verdict() {
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     let (code, out, _) = check("register", &history("null"));
     assert_eq!(code, 1, "{out}");
-    assert!(out.contains("write of 1"), "it says what is wrong: {out}");
+    assert!(out.contains("process 1 read x = null"), "it says what is wrong: {out}");
     let (code, out, _) = check("register", "");
     assert_eq!(code, 2, "nothing is not enough: {out}");
 }

@@ -11,7 +11,7 @@ use futures::future::{join_all, try_join_all};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use ringfence_client::{AcquireError, Client, FencingToken, Lease, ReleaseError, Revision};
-use ringfence_tests::{Cluster, eventually};
+use ringfence_tests::{Cluster, eventually, in_time};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -205,8 +205,7 @@ impl Contention {
     /// Lets everybody finish what they wait for, and checks that nothing is left.
     async fn end_and_check(self) {
         self.stop.store(true, Ordering::Relaxed);
-        let all = join_all(self.tasks);
-        let ended = tokio::time::timeout(Duration::from_secs(120), all).await.expect("all are granted in the end");
+        let ended = in_time("all who wait have been granted their locks", join_all(self.tasks)).await;
         for ended in ended {
             ended.expect("no task was told what it cannot be told");
         }
@@ -418,7 +417,7 @@ async fn queues_keep_their_order_across_kills_handovers_and_pauses() {
             }
         }
         join_all(queues.iter().map(|queue| queue.is_as_before(&clients[0]))).await;
-        let served = try_join_all(queues.into_iter().map(Queue::serve)).await;
+        let served = in_time("all who stayed are served", try_join_all(queues.into_iter().map(Queue::serve))).await;
         for served in served.expect("all who stay are granted the lock, and can release it") {
             let expected: Vec<usize> = (0..QUEUE).filter(|n| !IMPATIENT.contains(n)).collect();
             assert_eq!(served, expected, "after a {fault}");

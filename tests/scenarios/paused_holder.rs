@@ -4,8 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use ringfence_client::{Client, Lease, LockMode};
-use ringfence_tests::{Cluster, Program, eventually};
+use ringfence_client::{Client, LockMode};
+use ringfence_tests::{Cluster, Program, eventually, in_time};
 
 const LOCK: &str = "{account}lock";
 const KEYS: &str = "{account}entry/";
@@ -51,7 +51,7 @@ async fn wakes_too_late(cluster: &mut Cluster, meanwhile: impl AsyncFnOnce(&mut 
     let waiting = tokio::spawn(client.lock(LOCK).holder("next").ttl(LONG).into_future());
     waits(&client, "next").await;
     stale.pause(true);
-    let next = waiting.await.unwrap().expect("the lease that is not renewed any more ends");
+    let next = in_time("the lease that is not renewed any more has ended", waiting).await.unwrap().unwrap();
     let (old, new) = (before.token.unwrap(), next.token().0.0);
     assert!(new > old, "token {new} was granted after {old}");
     meanwhile(cluster).await;
@@ -140,7 +140,7 @@ async fn a_waiter_that_sleeps_through_its_turn_does_not_believe_in_it() {
         (lease.holder.bytes() == "sleeper").then_some(lease.token)
     })
     .await;
-    let third: Lease = waiting.await.unwrap().expect("a lease that nobody renews ends");
+    let third = in_time("the lease that nobody renews has ended", waiting).await.unwrap().unwrap();
     assert!(third.token() > missed);
     sleeper.pause(false);
 

@@ -360,3 +360,9 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Waits for something that is due, and gives what it gives.
+pub async fn in_time<T>(what: &str, due: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(PATIENCE, due).await;
+    ended.unwrap_or_else(|_| panic!("after {PATIENCE:?} it is still not true that {what}"))
+}

@@ -14,7 +14,7 @@ mod program;
 mod small_disk;
 mod sync_fault;
 
-pub use cluster::{Cluster, cuts, data_dir, eventually, noise, temporary_directory};
+pub use cluster::{Cluster, cuts, data_dir, eventually, in_time, noise, temporary_directory};
 pub use disk::{DISK_BYTES_MIN, Disk, DiskError};
 pub use distrust::Damage;
 pub use load::{Load, Recorded};
