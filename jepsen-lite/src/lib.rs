@@ -1,5 +1,22 @@
-//! The harness that would catch us lying: see its `README.md`. So far it judges histories from anywhere ([`check`]), and has the
-//! network in its hands ([`proxy`]).
+//! The harness that would catch us lying: see its `README.md`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`run`] | one run, from founding to judgement |
+//! | [`cluster`] | the real processes under test, their disks, and the [`proxy`] on every link |
+//! | [`workload`] | what clients do; [`recorder`] writes it down, [`scene`] is what they have to work with |
+//! | [`nemesis`] | what breaks things, and shows that it bit |
+//! | [`results`], [`report`] | what was found, for programs and for people |
+//! | [`check`] | judges a history from anywhere |
 
 pub mod check;
+pub mod cluster;
+pub mod nemesis;
 pub mod proxy;
+pub mod recorder;
+pub mod report;
+pub mod results;
+pub mod run;
+pub mod scene;
+pub mod trouble;
+pub mod workload;

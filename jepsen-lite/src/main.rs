@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use jepsen_lite::check::Check;
+use jepsen_lite::run::{self, RunOptions};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -24,6 +25,8 @@ struct JepsenLite {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(Check),
+    /// Run workloads and nemeses against a real cluster, and judge what came of it.
+    Run(RunOptions),
 }
 
 fn main() -> ExitCode {
@@ -35,13 +38,30 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
         }
     };
-    let Command::Check(check) = args.command;
-    let mut out = io::stdout().lock();
-    match check.run(&mut out).and_then(|code| out.flush().map(|()| code).map_err(|error| error.to_string())) {
+    let outcome = match args.command {
+        Command::Check(check) => checked(check),
+        Command::Run(options) => ran(options),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(problem) => {
             eprintln!("jepsen-lite: {problem}");
             ExitCode::from(3)
         }
     }
+}
+
+fn checked(check: Check) -> Result<u8, String> {
+    let mut out = io::stdout().lock();
+    let code = check.run(&mut out)?;
+    out.flush().map_err(|error| error.to_string())?;
+    Ok(code)
+}
+
+fn ran(options: RunOptions) -> Result<u8, String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
+    let ended = runtime.block_on(run::run(options, &mut |line| println!("{line}")));
+    let run::Ended { results, dir } = ended.map_err(|trouble| trouble.to_string())?;
+    println!("{results}\n{}", dir.display());
+    Ok(results.exit_code)
 }

@@ -130,6 +130,11 @@ impl Disk {
         self.mount()
     }
 
+    /// Whether it has power.
+    pub fn is_powered(&self) -> bool {
+        self.powered
+    }
+
     /// Leaves the image when this is dropped, for whoever looks into what happened.
     pub fn keep_image(&mut self) {
         self.keep_image = true;

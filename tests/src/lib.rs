@@ -5,6 +5,7 @@
 mod cluster;
 pub mod crash;
 pub mod damage;
+mod dice;
 mod disk;
 mod distrust;
 mod janitor;
@@ -15,6 +16,7 @@ mod small_disk;
 mod sync_fault;
 
 pub use cluster::{Cluster, cuts, data_dir, eventually, in_time, noise, temporary_directory};
+pub use dice::Dice;
 pub use disk::{DISK_BYTES_MIN, Disk, DiskError};
 pub use distrust::Damage;
 pub use load::{Load, Recorded};

@@ -35,9 +35,19 @@ impl Server {
 
     /// With further environment variables.
     pub fn start_in(environment: &[(OsString, OsString)], arguments: &[impl AsRef<OsStr>], log: &Path) -> Server {
+        Server::start_program(&binary("ringfence"), environment, arguments, log)
+    }
+
+    /// Another build of `ringfence`, or one that lies elsewhere.
+    pub fn start_program(
+        program: &Path,
+        environment: &[(OsString, OsString)],
+        arguments: &[impl AsRef<OsStr>],
+        log: &Path,
+    ) -> Server {
         let file = File::options().create(true).append(true).open(log).expect("the log file can be opened");
         let errors = file.try_clone().expect("a file can be shared");
-        let child = Command::new(binary("ringfence"))
+        let child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,openraft=error".into()))
             .envs(environment.iter().map(|(name, value)| (name, value)))

@@ -127,6 +127,12 @@ impl From<i64> for Name {
     }
 }
 
+impl From<String> for Name {
+    fn from(text: String) -> Name {
+        Name::from(text.as_str())
+    }
+}
+
 impl From<&str> for Name {
     fn from(text: &str) -> Name {
         Name::Text(text.into())

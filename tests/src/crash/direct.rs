@@ -17,10 +17,10 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::Stop;
-use super::dice::Dice;
 use super::known::{Added, Held};
 use super::schedule::NODES;
 use crate::Cluster;
+use crate::Dice;
 
 /// How long the cluster may take to say what became of a request, failovers included.
 const RESOLVE_PATIENCE: Duration = Duration::from_secs(90);

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::dice::Dice;
 use super::known::Fault;
 use super::load::Load;
 use super::schedule::{Life, Means, NODES, Round, Victims};
 use super::tally::{Tally, Watch};
 use super::{Stop, Violation};
+use crate::Dice;
 use crate::{Cluster, Disk, data_dir, temporary_directory};
 
 /// Short, so that a failover takes half a second. The least that a machine with more processes than processors keeps.

@@ -25,13 +25,13 @@ use tokio::sync::{RwLock, RwLockWriteGuard};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::dice::Dice;
 use super::direct::{Change, Direct, Done, Told};
 use super::known::{Added, Attempt, Counter, Fault, Held, Known, Race, Register, Verdict};
 use super::schedule::NODES;
 use super::tally::{Counts, Sent, Tally, Watch};
 use super::{Stop, Violation};
 use crate::Cluster;
+use crate::Dice;
 
 /// Keys that one writer writes again and again.
 const REGISTERS: u64 = 5;
@@ -125,7 +125,7 @@ impl Load {
         {
             for number in 0..count {
                 let name = format!("{kind:?}{number}").to_lowercase();
-                let dice = Dice::new(roll.next(), &name, number);
+                let dice = Dice::new(roll.roll(), &name, number);
                 let task = Task { shared: self.shared.clone(), kind, name, dice, count: 0, said: VecDeque::new() };
                 self.tasks.spawn(task.run());
             }
@@ -580,7 +580,7 @@ impl Task {
         let key = self.name.clone();
         let delta = self.dice.within(1..10) as i64;
         let birth = self.shared.seen.load(Ordering::Relaxed);
-        let id = RequestId { client: self.dice.next().max(1), sequence: self.count, birth };
+        let id = RequestId { client: self.dice.roll().max(1), sequence: self.count, birth };
         let change = Change::Add { key: key.clone(), delta, max: None };
         let sent = self.send(&key);
         let sendings: Vec<_> = (0..self.dice.within(1..5))

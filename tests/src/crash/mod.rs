@@ -14,7 +14,6 @@
 //! changes of the membership are other tests' business. And it does not find *every* violation: that a read between two
 //! acknowledged writes was out of order, say, takes a history and a checker.
 
-mod dice;
 mod direct;
 mod known;
 mod life;

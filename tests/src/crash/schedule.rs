@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::dice::Dice;
+use crate::Dice;
 
 /// Nodes of a cluster.
 pub(super) const NODES: u64 = 3;

@@ -1,0 +1,77 @@
+//! What clients do while things break, and by what they are judged. A file for each.
+//!
+//! A workload runs a few workers, each of which asks one thing at a time, thinks a little, and writes everything down. All
+//! workloads of a run share one cluster, each with keys and a history of its own. When the faults are gone,
+//! [`Workload::finish`] reads what must be there in the end. Then the history, and nothing else, is judged.
+
+mod register;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jepsen_checkers::{History, Unfit, Verdict};
+
+use crate::scene::Scene;
+
+/// What clients do, and by what they are judged.
+pub trait Workload: Send + Sync {
+    /// Its name: short, kebab-case.
+    fn name(&self) -> &'static str;
+
+    /// What it asks, in a sentence, for people.
+    fn about(&self) -> &'static str;
+
+    /// How many workers it has.
+    fn workers(&self) -> usize;
+
+    /// One worker's life: until [`Scene::is_over`]. An error is the harness's, never the cluster's.
+    fn work(&self, scene: Scene, worker: usize) -> BoxFuture<'static, Result<(), String>>;
+
+    /// After healing, with all workers gone: the reads that end the history. They may be repeated until they are answered.
+    fn finish(&self, scene: Scene) -> BoxFuture<'static, Result<(), String>>;
+
+    /// Judges a history by every rule that it must keep; each is named. `seconds`: how long the workers worked, for
+    /// deciding how much is [enough](jepsen_checkers::Enough).
+    fn judge(&self, history: &History, seconds: u64) -> Result<Vec<(&'static str, Verdict)>, Unfit>;
+}
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Workload>> {
+    vec![Box::new(register::Register)]
+}
+
+/// Final reads are asked for until they are answered; the run sees to it that this ends.
+async fn before_asking_again() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// The name of a workload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadName(pub String);
+
+impl WorkloadName {
+    /// The workload.
+    pub fn workload(&self) -> Box<dyn Workload> {
+        all().into_iter().find(|workload| workload.name() == self.0).expect("a name is made from a workload")
+    }
+}
+
+impl FromStr for WorkloadName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<WorkloadName, String> {
+        let names: Vec<&str> = all().iter().map(|workload| workload.name()).collect();
+        match names.contains(&name) {
+            true => Ok(WorkloadName(name.to_owned())),
+            false => Err(format!("there is no workload {name:?}; expected {}", names.join(", "))),
+        }
+    }
+}
+
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
