@@ -4,8 +4,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use jepsen_lite::all::All;
 use jepsen_lite::check::Check;
 use jepsen_lite::run::{self, RunOptions};
+use jepsen_lite::soak::Soak;
+use jepsen_lite::trouble::Trouble;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -27,6 +30,8 @@ enum Command {
     Check(Check),
     /// Run workloads and nemeses against a real cluster, and judge what came of it.
     Run(RunOptions),
+    All(All),
+    Soak(Soak),
 }
 
 fn main() -> ExitCode {
@@ -40,7 +45,9 @@ fn main() -> ExitCode {
     };
     let outcome = match args.command {
         Command::Check(check) => checked(check),
-        Command::Run(options) => ran(options),
+        Command::Run(options) => wait_for(ran(options)),
+        Command::All(all) => wait_for(all.run()),
+        Command::Soak(soak) => wait_for(soak.run()),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -58,10 +65,13 @@ fn checked(check: Check) -> Result<u8, String> {
     Ok(code)
 }
 
-fn ran(options: RunOptions) -> Result<u8, String> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
-    let ended = runtime.block_on(run::run(options, &mut |line| println!("{line}")));
-    let run::Ended { results, dir } = ended.map_err(|trouble| trouble.to_string())?;
-    println!("{results}\n{}", dir.display());
+async fn ran(options: RunOptions) -> Result<u8, Trouble> {
+    let run::Ended { results, dir } = run::run(options, &mut |line| println!("{line}")).await?;
+    println!("{results}\nreport: {}", dir.join("report.html").display());
     Ok(results.exit_code)
+}
+
+fn wait_for(course: impl Future<Output = Result<u8, Trouble>>) -> Result<u8, String> {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| format!("no runtime: {error}"))?;
+    runtime.block_on(course).map_err(|trouble| trouble.to_string())
 }

@@ -77,6 +77,12 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
     vec![Box::new(kill::Kill::one()), Box::new(kill::Kill::all()), Box::new(network::Network::isolated_leader())]
 }
 
+/// Those that are most telling together.
+pub fn pairs() -> Vec<Vec<NemesisName>> {
+    let names = |names: &[&str]| names.iter().map(|name| NemesisName((*name).to_owned())).collect();
+    vec![names(&["kill", "isolated-leader"])]
+}
+
 /// Some node, by lot: often one that leads something, since that hurts most.
 async fn victim(cluster: &Cluster, dice: &mut Dice) -> NodeId {
     let nodes = cluster.nodes();

@@ -16,7 +16,7 @@ mod stage;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use jepsen_checkers::{Event, Kind, Process, history};
@@ -90,6 +90,11 @@ impl RunOptions {
         command
     }
 
+    /// What is broken, for names and tables.
+    pub fn nemeses_joined(&self) -> String {
+        if self.nemesis.is_empty() { "calm".to_owned() } else { join(&self.nemesis).replace(',', "+") }
+    }
+
     fn listed(&self) -> Vec<(String, String)> {
         let none = || "none".to_owned();
         let options = [
@@ -115,7 +120,7 @@ pub struct Ended {
 }
 
 /// Runs it, writes everything down, and says how it went. `Err`: it could not even begin, or not be written down.
-pub async fn run(options: RunOptions, say: &mut dyn FnMut(&str)) -> Result<Ended, Trouble> {
+pub async fn run(options: RunOptions, say: &mut (dyn FnMut(&str) + Send)) -> Result<Ended, Trouble> {
     let options = options.settled();
     let dir = fresh_directory(&options)?;
     let work = ringfence_tests::temporary_directory();
@@ -176,7 +181,7 @@ fn marks(results: &Results) -> Vec<Event> {
 
 fn fresh_directory(options: &RunOptions) -> Result<PathBuf, Trouble> {
     let seed = options.seed.unwrap_or_default();
-    let nemesis = if options.nemesis.is_empty() { "calm".to_owned() } else { join(&options.nemesis).replace(',', "+") };
+    let nemesis = options.nemeses_joined();
     let plant = options.plant.as_ref().map(|bug| format!("{bug}-")).unwrap_or_default();
     for attempt in 0.. {
         let again = if attempt == 0 { String::new() } else { format!("-{attempt}") };
@@ -193,9 +198,4 @@ fn fresh_directory(options: &RunOptions) -> Result<PathBuf, Trouble> {
 
 fn join(names: &[impl ToString]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// How long a run that is asked for so many seconds may be expected to take, for progress.
-pub fn expected(options: &RunOptions) -> Duration {
-    Duration::from_secs(options.time + 10)
 }

@@ -42,7 +42,7 @@ const STEP: Duration = Duration::from_millis(100);
 pub(super) async fn play(
     options: &RunOptions,
     work: &Path,
-    say: &mut dyn FnMut(&str),
+    say: &mut (dyn FnMut(&str) + Send),
 ) -> (Results, Vec<(String, Vec<Event>)>) {
     let mut judgement = Judgement::new(options);
     let mut nemeses = Vec::new();
@@ -95,7 +95,7 @@ struct Play<'a> {
 type Placed = (usize, Box<dyn Nemesis>);
 
 impl Play<'_> {
-    async fn acts(&mut self, work: &Path, nemeses: &mut [Placed], say: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
+    async fn acts(&mut self, work: &Path, nemeses: &mut [Placed], say: &mut (dyn FnMut(&str) + Send)) -> Result<(), Trouble> {
         let seed = self.options.seed.expect("settled");
         let mut demands = Demands::default();
         if let Some(bug) = &self.options.plant {
@@ -173,7 +173,7 @@ impl Play<'_> {
         cluster: &mut Cluster,
         nemeses: &mut [Placed],
         seed: u64,
-        say: &mut dyn FnMut(&str),
+        say: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), Trouble> {
         let until = Instant::now() + Duration::from_secs(self.options.time);
         if nemeses.is_empty() {
@@ -204,7 +204,7 @@ impl Play<'_> {
         strike: &Strike,
         dice: &mut Dice,
         bands: &mut BTreeMap<usize, FaultBand>,
-        say: &mut dyn FnMut(&str),
+        say: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), Trouble> {
         for (which, (_, nemesis)) in nemeses.iter_mut().enumerate() {
             if which > 0 {
@@ -258,7 +258,7 @@ impl Play<'_> {
     }
 
     /// With all faults gone: every node is well, and every workload gets something done.
-    async fn recovery(&mut self, cluster: &mut Cluster, say: &mut dyn FnMut(&str)) -> Result<(), Trouble> {
+    async fn recovery(&mut self, cluster: &mut Cluster, say: &mut (dyn FnMut(&str) + Send)) -> Result<(), Trouble> {
         cluster.net.heal();
         for node in cluster.nodes() {
             cluster.resume(node);
@@ -304,7 +304,7 @@ impl Play<'_> {
         &mut self,
         cluster: &mut Cluster,
         scenes: &[Scene],
-        say: &mut dyn FnMut(&str),
+        say: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), Trouble> {
         let finishes = self.workloads.iter().zip(scenes).map(|(workload, scene)| {
             let finish = workload.finish(scene.clone());
