@@ -8,6 +8,7 @@
 //! | [`workload`] | what clients do; [`recorder`] writes it down, [`scene`] is what they have to work with |
 //! | [`nemesis`] | what breaks things, and shows that it bit |
 //! | [`results`], [`report`] | what was found, for programs and for people |
+//! | [`planted`] | does all this notice bugs that were planted? |
 //! | [`check`] | judges a history from anywhere |
 
 pub mod all;
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod check;
 pub mod cluster;
 pub mod nemesis;
+pub mod planted;
 pub mod proxy;
 pub mod recorder;
 pub mod report;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jepsen_lite::all::All;
 use jepsen_lite::check::Check;
+use jepsen_lite::planted::Planted;
 use jepsen_lite::run::{self, RunOptions};
 use jepsen_lite::soak::Soak;
 use jepsen_lite::trouble::Trouble;
@@ -32,6 +33,7 @@ enum Command {
     Run(RunOptions),
     All(All),
     Soak(Soak),
+    Planted(Planted),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Command::Run(options) => wait_for(ran(options)),
         Command::All(all) => wait_for(all.run()),
         Command::Soak(soak) => wait_for(soak.run()),
+        Command::Planted(planted) => wait_for(planted.run()),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -16,6 +16,7 @@ mod hung_disk;
 mod leader_killed;
 mod lock_input;
 mod minority_down;
+mod no_planted_bugs;
 mod overload;
 mod paused_holder;
 mod paused_leader;

@@ -20,6 +20,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence_planted::{Bug, planted};
 use ringfence_proto::v1::result::Kind;
 use ringfence_proto::{Reason, metadata, v1};
 use ringfence_raft_host::{Host, Lane, ProposeError, ReadError, Shard};
@@ -178,7 +179,7 @@ impl Gateway {
         let call = &task.call;
         let route = self.known.route(call.position());
         let here = self.host.shard(route.shard);
-        if let Some(shard) = here.as_ref().filter(|shard| shard.decides()) {
+        if let Some(shard) = here.as_ref().filter(|shard| shard.decides() || answers_itself(shard, call)) {
             return self.lead(shard, call, caller.lane(call), deadline).await;
         }
         let here = here.filter(Shard::takes_part);
@@ -405,6 +406,12 @@ impl Gateway {
     pub(crate) fn answering(&self, shard: &Shard) -> Answering {
         Answering { shard: shard.id(), node: self.node }
     }
+}
+
+/// Planted: a replica that does not lead answers reads of what is now.
+fn answers_itself(shard: &Shard, call: &Call) -> bool {
+    let is_read = matches!(call.ask, Ask::Get { at: None, .. } | Ask::Scan(_));
+    planted(Bug::FollowerServesReads) && is_read && shard.takes_part()
 }
 
 /// The pauses of one call.

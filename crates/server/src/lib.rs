@@ -40,6 +40,7 @@ mod newcomer;
 mod node;
 mod outbox;
 mod peers;
+pub mod program;
 mod rejoin;
 mod room;
 mod scan;

@@ -12,6 +12,7 @@
 //! ordinary reply. `Err` means that this replica cannot read its own state: it must stop, and nothing was decided.
 
 use bytes::Bytes;
+use ringfence_planted::{Bug, planted};
 use ringfence_shard_router::ShardDescriptor;
 use ringfence_types::limits::VALUE_BYTES_MAX;
 use ringfence_types::{Fence, RequestId, Revision, ShardId};
@@ -204,7 +205,8 @@ impl Run<'_> {
         }
         self.raise_clock(request.seen);
         let memory = request.id.zip(dedup);
-        if let Some(reply) = self.recall(memory.as_ref())? {
+        // Planted: what was answered before is not asked.
+        if let Some(reply) = self.recall(memory.as_ref())?.filter(|_| !planted(Bug::RetryAppliedTwice)) {
             return Ok(reply);
         }
         let reply = match lock::fence::broken(&mut self.overlay, &self.state, fences)? {

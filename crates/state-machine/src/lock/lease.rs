@@ -1,9 +1,10 @@
 //! What a holder does with its lease.
 
+use ringfence_planted::{Bug, planted};
 use ringfence_types::{LeaseTtl, Metadata};
 
 use super::record::Tenure;
-use super::{Keeper, LeaseRef, Place, fence};
+use super::{HeldAs, Keeper, LeaseRef, Place, fence};
 use crate::{Done, Refusal, Reply, Unreadable};
 
 impl Keeper<'_, '_> {
@@ -39,12 +40,16 @@ impl Keeper<'_, '_> {
 
     pub(super) fn release(&mut self, lease: &LeaseRef) -> Result<Reply, Unreadable> {
         let place = Place::of(&lease.name);
-        let tenure = match self.own(&place, lease)? {
-            Ok(tenure) => tenure,
+        let mut lock = self.lock(&place)?;
+        let (token, tenure) = match self.own(&place, lease)? {
+            Ok(tenure) => (lease.token, tenure),
+            // Planted: whoever holds it loses it, whoever asks.
+            Err(_) if planted(Bug::NonOwnerReleases) && lock.held != HeldAs::Free => {
+                self.tenures(&place, &lock)?.swap_remove(0)
+            }
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut lock = self.lock(&place)?;
-        self.end(&place, &mut lock, lease.token, &tenure)?;
+        self.end(&place, &mut lock, token, &tenure)?;
         self.advance(&lease.name, &place, &mut lock)?;
         self.save(&place, &lock)?;
         Ok(Ok(self.accepted()))
