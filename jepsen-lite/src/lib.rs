@@ -9,12 +9,14 @@
 //! | [`nemesis`] | what breaks things, and shows that it bit |
 //! | [`results`], [`report`] | what was found, for programs and for people |
 //! | [`planted`] | does all this notice bugs that were planted? |
+//! | [`list`] | what there is to run and to break |
 //! | [`check`] | judges a history from anywhere |
 
 pub mod all;
 pub mod batch;
 pub mod check;
 pub mod cluster;
+pub mod list;
 pub mod nemesis;
 pub mod planted;
 pub mod proxy;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use jepsen_lite::all::All;
 use jepsen_lite::check::Check;
+use jepsen_lite::list::list;
 use jepsen_lite::planted::Planted;
 use jepsen_lite::run::{self, RunOptions};
 use jepsen_lite::soak::Soak;
@@ -34,6 +35,8 @@ enum Command {
     All(All),
     Soak(Soak),
     Planted(Planted),
+    /// What there is to run, and what to break.
+    List,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::All(all) => wait_for(all.run()),
         Command::Soak(soak) => wait_for(soak.run()),
         Command::Planted(planted) => wait_for(planted.run()),
+        Command::List => list(&mut io::stdout().lock()).map(|()| 0).map_err(|error| error.to_string()),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
