@@ -33,9 +33,19 @@ pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }
 
-/// Where the records of a write-ahead log or MANIFEST begin, in its last block of 32 KiB: crc(4) length(2) type(1) payload.
-pub fn last_records(bytes: &[u8]) -> Vec<usize> {
-    let mut at = bytes.len().saturating_sub(1) / (32 << 10) * (32 << 10);
+/// A write-ahead log or MANIFEST consists of these, and of records that never cross from one into the next.
+const BLOCK_BYTES: usize = 32 << 10;
+
+/// Where a record in the middle of the last block of a write-ahead log or MANIFEST begins. None if there are not others
+/// both before and behind it: where the file ends is chance, and so is how many records its last block holds.
+pub fn middle_record(bytes: &[u8]) -> Option<usize> {
+    let records = last_records(bytes);
+    (records.len() > 2).then(|| records[records.len() / 2])
+}
+
+/// Where the records begin in the last block: crc(4) length(2) type(1) payload.
+fn last_records(bytes: &[u8]) -> Vec<usize> {
+    let mut at = bytes.len().saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
     let mut begins = Vec::new();
     while let Some(&[_, _, _, _, low, high, _]) = bytes[at..].first_chunk::<7>() {
         begins.push(at);
@@ -57,6 +67,34 @@ pub fn copy(from: &Path, to: &Path) {
             copy(&entry.path(), &target);
         } else {
             fs::copy(entry.path(), target).expect("it can be copied");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This many blocks, each filled by one large record, and then small records.
+    fn file(blocks: usize, records: usize) -> Vec<u8> {
+        let record = |payload: usize| {
+            let mut record = vec![7; 7 + payload];
+            record[4..6].copy_from_slice(&(payload as u16).to_le_bytes());
+            record
+        };
+        let large = record(BLOCK_BYTES - 7).repeat(blocks);
+        [large, record(100).repeat(records)].concat()
+    }
+
+    /// A file that has just begun a block, or holds nothing yet, has no record to damage before others.
+    #[test]
+    fn a_record_is_in_the_middle_only_with_others_on_both_sides() {
+        for blocks in 0..3 {
+            let begin = blocks * BLOCK_BYTES;
+            let middle = |records| middle_record(&file(blocks, records));
+            assert_eq!([0, 1, 2].map(middle), [None; 3]);
+            assert_eq!(middle(3), Some(begin + 107));
+            assert_eq!(middle(10), Some(begin + 5 * 107));
         }
     }
 }
