@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::janitor::{self, Charge};
 use crate::process::{Ended, Server, free_ports};
+use crate::standstill;
 
 /// How long a condition may take to come true before a test fails. Not a speed that anything depends on.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -66,6 +67,7 @@ impl Cluster {
     /// Without starting anything yet.
     pub fn prepare(dir: TempDir, nodes: u64, extra: &[&str]) -> Cluster {
         janitor::watch(Charge::Directory(dir.path()));
+        standstill::watch();
         let addresses = (1..=nodes).zip(free_ports(nodes as usize));
         let addresses = addresses.map(|(node, port)| (node, format!("127.0.0.1:{port}"))).collect();
         let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();

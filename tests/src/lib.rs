@@ -13,6 +13,7 @@ mod load;
 mod process;
 mod program;
 mod small_disk;
+mod standstill;
 mod sync_fault;
 
 pub use cluster::{Cluster, cuts, data_dir, eventually, in_time, noise, temporary_directory};
