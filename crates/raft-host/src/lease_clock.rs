@@ -7,6 +7,10 @@
 
 use std::time::Duration;
 
+use ringfence_planted::{Bug, planted};
+
+use crate::clock::Clock;
+
 /// One term's reckoning. Made when every entry of earlier terms has been applied, and thrown away with the term.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeaseClock {
@@ -18,13 +22,21 @@ impl LeaseClock {
     /// `highest_ms`: the highest reading in the log, i.e. the applied one once the term's first entry is applied.
     /// `now`: the monotonic clock at a moment not before that.
     pub(crate) fn take_office(highest_ms: u64, now: Duration) -> LeaseClock {
-        LeaseClock { base_ms: highest_ms, since: now }
+        // Planted: as if it had been in office all its life.
+        let since = if planted(Bug::LeaseClockReset) { Duration::ZERO } else { now };
+        LeaseClock { base_ms: highest_ms, since }
     }
 
     /// The reading to stamp into an entry made at monotonic time `now`.
     pub(crate) fn reading_ms(&self, now: Duration) -> u64 {
         self.base_ms + now.saturating_sub(self.since).as_millis() as u64
     }
+}
+
+/// The clock that it runs by.
+pub(crate) fn time(clock: &dyn Clock) -> Duration {
+    // Planted: the other one.
+    if planted(Bug::ExpiryByWallClock) { Duration::from_millis(clock.wall_ms()) } else { clock.monotonic() }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{Stream, StreamExt, stream};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
+use ringfence_planted::{Bug, planted};
 use ringfence_storage::{GroupLog, LogPosition, StorageError};
 use tokio::sync::oneshot;
 
@@ -244,6 +245,10 @@ impl LogStore {
             return Ok(Some(upto));
         }
         let state = self.log.state();
+        // Planted: a log that has lost what was applied goes on behind it.
+        if planted(Bug::TornLogVotes) && state.last < Some(upto) {
+            return Ok(Some(upto));
+        }
         let first = state.purged.map_or(0, |p| p.index + 1);
         if durable < first || state.last.is_none_or(|last| durable > last.index) {
             return Ok(None);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use ringfence_state_machine::{Applied, Entry, ShardState, apply, membership_changed};
+use ringfence_state_machine::{Applied, Entry, ShardState, apply, membership_changed, new_leader};
 use ringfence_storage::StateDb;
 use ringfence_types::{ReplicaId, ShardId};
 
@@ -92,7 +92,10 @@ impl Machine {
             let at = position(&entry.log_id);
             let replies = match entry.payload {
                 EntryPayload::Blank => {
-                    self.state.commit(self.shard, Vec::new(), at, None).map_err(io_error)?;
+                    let writes = new_leader(&self.state.view(), self.shard).map_err(io::Error::other)?;
+                    let changes = LockChanges::of(&writes, Vec::new());
+                    self.state.commit(self.shard, writes, at, None).map_err(io_error)?;
+                    self.locks.follow(changes);
                     Vec::new()
                 }
                 EntryPayload::Membership(membership) => {

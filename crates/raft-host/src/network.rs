@@ -20,6 +20,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::type_config::alias::SnapshotOf;
+use ringfence_planted::{Bug, planted};
 use ringfence_storage::StateDb;
 use ringfence_types::{NodeId, ReplicaId, ShardId};
 use tokio::time::Instant;
@@ -154,8 +155,12 @@ impl RaftNetworkV2<Types> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RpcError> {
         let answer =
-            self.call(RPCTypes::AppendEntries, option.hard_ttl(), |call| Message::Append { call, request }).await?;
-        match answer {
+            self.call(RPCTypes::AppendEntries, option.hard_ttl(), |call| Message::Append { call, request }).await;
+        // Planted: what was sent counts as stored. A heartbeat does not.
+        if planted(Bug::CommitWithoutQuorum) && !self.single && answer.is_err() {
+            return Ok(AppendEntriesResponse::Success);
+        }
+        match answer? {
             Message::AppendReply { result, .. } => Ok(match result {
                 AppendResult::Matching(matching) => AppendEntriesResponse::PartialSuccess(matching.map(log_id)),
                 AppendResult::Conflict(_) => AppendEntriesResponse::Conflict,
@@ -173,7 +178,7 @@ impl RaftNetworkV2<Types> for Peer {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
-        if self.single {
+        if self.single || planted(Bug::CommitWithoutQuorum) {
             return openraft::network::stream_append_sequential(self, input, option);
         }
         let session = Session {

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::Admission;
 use crate::fair_queue::{FairQueue, Lane};
-use crate::lease_clock::LeaseClock;
+use crate::lease_clock::{self, LeaseClock};
 use crate::lock_room::LockRoom;
 use crate::raft::{CommittedLeaderId, Proposal, Raft};
 use crate::wall_time::WallTime;
@@ -181,7 +181,7 @@ impl Proposer {
     /// term yet. Whoever was deposed without knowing it is never behind its successors.
     pub(crate) fn lease_clock_ms(&self) -> Option<u64> {
         let (term, clock) = (*self.reckoning.lock().expect("never poisoned"))?;
-        (leading_term(&self.raft) == Some(term)).then(|| clock.reading_ms(self.clock.monotonic()))
+        (leading_term(&self.raft) == Some(term)).then(|| clock.reading_ms(lease_clock::time(&*self.clock)))
     }
 
     /// Puts requests into the log, in this order, and gives back what tells their answers. They are queued at once.
@@ -307,7 +307,7 @@ impl Office {
         let state = ShardState::load(&self.state.view(), self.shard)
             .map_err(|e| ProposeError::Stopped { problem: e.to_string() })?
             .ok_or_else(|| ProposeError::Stopped { problem: format!("{} has no state", self.shard) })?;
-        let clock = LeaseClock::take_office(state.lease_clock_ms, self.clock.monotonic());
+        let clock = LeaseClock::take_office(state.lease_clock_ms, lease_clock::time(&*self.clock));
         *self.held.lock().expect("never poisoned") = Some((term, clock));
         tracing::info!(shard = %self.shard, term, "took office");
         Ok((term, clock))
@@ -317,7 +317,7 @@ impl Office {
     fn entry(&self, clock: &LeaseClock, requests: Vec<Request>) -> Entry {
         Entry {
             now_ms: self.wall_time.stamp(&*self.clock),
-            lease_clock_ms: clock.reading_ms(self.clock.monotonic()),
+            lease_clock_ms: clock.reading_ms(lease_clock::time(&*self.clock)),
             requests,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::{Config, ServerState, SnapshotPolicy};
+use ringfence_planted::{Bug, planted};
 use ringfence_state_machine::ShardState;
 use ringfence_storage::{NodeStorage, ReplicaRecord, StateDb};
 use ringfence_types::{ReplicaId, ShardId};
@@ -217,6 +218,8 @@ fn raft_config(shard: ShardId, timing: &Timing) -> Result<Arc<Config>, HostError
         enable_leader_restore: Some(false),
         // A replica that was cut off must not depose a good leader when it comes back.
         enable_pre_vote: Some(true),
+        // Planted: a follower that turns out to lack what it was believed to have is no reason for alarm.
+        allow_log_reversion: Some(planted(Bug::CommitWithoutQuorum)),
         ..Config::default()
     };
     let config = config.validate().map_err(|e| HostError::Timing { reason: e.to_string() })?;

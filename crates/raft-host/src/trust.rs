@@ -14,6 +14,7 @@
 //! cannot make sense of, come from a newer release or from a fault of ours, and then from all nodes alike: if each of them
 //! gave up its disk for that, nobody would be left. Such a replica stays stopped and says so.
 
+use ringfence_planted::{Bug, planted};
 use ringfence_state_machine::ShardState;
 use ringfence_storage::{GroupLog, LogPosition, NodeStorage, ReplicaRecord, StorageError};
 
@@ -23,6 +24,9 @@ use crate::host::HostError;
 ///
 /// Of an error that [is damage](HostError::is_damage) nothing in the databases may be used any more.
 pub fn examine(storage: &NodeStorage) -> Result<(), HostError> {
+    if planted(Bug::TornLogVotes) {
+        return Ok(());
+    }
     let records = storage.state.replicas()?;
     for replica in storage.log.replicas()? {
         // A replica's record is made before its log, so a log without one means that the state DB has forgotten it.
@@ -39,6 +43,9 @@ pub fn examine(storage: &NodeStorage) -> Result<(), HostError> {
 
 /// Whether a replica's log holds everything that the replica is known to have had.
 pub(crate) fn check_trust(record: &ReplicaRecord, log: &GroupLog) -> Result<(), HostError> {
+    if planted(Bug::TornLogVotes) {
+        return Ok(());
+    }
     let state = log.state();
     let distrusted = |reason: String| HostError::Distrusted { shard: record.shard, replica: record.replica, reason };
     let last = state.last.unwrap_or(LogPosition { term: 0, index: 0 });

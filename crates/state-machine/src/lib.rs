@@ -67,7 +67,7 @@ pub use digest::digest;
 pub use keys::{shard_records, space_range};
 pub use lock::{
     Acquire, HeldAs, LeasePage, LeaseQuery, LeaseRef, LeaseTimes, LeaseView, LockCommand, LockView, TicketView,
-    WaiterRef, WaiterView, Wake, inspect, lease_of_write, lease_times, list_leases, look_up_ticket,
+    WaiterRef, WaiterView, Wake, inspect, lease_of_write, lease_times, list_leases, look_up_ticket, new_leader,
 };
 pub use membership::membership_changed;
 pub use memory::MemoryView;

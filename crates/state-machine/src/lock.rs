@@ -41,6 +41,7 @@ pub(crate) mod acquire;
 mod command;
 mod expiry;
 pub(crate) mod fence;
+mod handover;
 mod held;
 mod keeper;
 mod lease;
@@ -51,6 +52,7 @@ mod record;
 
 pub use command::{Acquire, LeaseRef, LockCommand, WaiterRef};
 pub use expiry::{LeaseTimes, lease_of_write};
+pub use handover::new_leader;
 pub use held::HeldAs;
 pub(crate) use keeper::Keeper;
 pub use keeper::Wake;

@@ -1,5 +1,6 @@
 //! Changes the locks of a shard while an entry is applied.
 
+use ringfence_planted::{Bug, planted};
 use ringfence_types::{FencingToken, LockName, Revision};
 
 use super::record::{LockRecord, Tenure, Waiter};
@@ -62,7 +63,9 @@ impl Keeper<'_, '_> {
 
     /// Keeps a lock that is held or waited for, and forgets any other.
     pub(super) fn save(&mut self, place: &Place, lock: &LockRecord) -> Result<(), Unreadable> {
-        let (stored, after) = (place.lock(), lock.is_wanted().then(|| record::encode_plain(lock)));
+        // Planted: its tokens are counted there.
+        let is_kept = lock.is_wanted() || planted(Bug::TokenReused);
+        let (stored, after) = (place.lock(), is_kept.then(|| record::encode_plain(lock)));
         if self.overlay.get(Space::Locks, &stored)? != after {
             self.overlay.put(Space::Locks, stored, after); // a refusal costs no write
         }
@@ -133,7 +136,11 @@ impl Keeper<'_, '_> {
         waiter: &Waiter,
         ticket: Option<Revision>,
     ) -> Done {
-        let token = FencingToken(self.next_revision());
+        let token = match (self.next_revision(), &lock.held) {
+            // Planted: counted by lock.
+            (_, HeldAs::Free) if planted(Bug::TokenReused) => FencingToken(Revision(lock.first_token.0.0 + 1)),
+            (revision, _) => FencingToken(revision),
+        };
         if lock.held == HeldAs::Free {
             lock.first_token = token;
         }

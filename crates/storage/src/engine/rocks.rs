@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
 use bytes::Bytes;
+use ringfence_planted::{Bug, planted};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompactionStyle,
     DBCompressionType, DBRawIteratorWithThreadMode, DBRecoveryMode, ErrorKind, LogLevel, Options, Range, ReadOptions,
@@ -84,7 +85,9 @@ fn check_record_files(path: &Path, profile: RocksProfile) -> Result<(), StorageE
         let failed = |error: std::io::Error| StorageError::io(format!("read {}", file.display()), &error);
         let Some(damage) = record_file::check(&file).map_err(failed)? else { continue };
         let is_log = file.extension().is_some_and(|extension| extension == "log");
-        if profile == RocksProfile::State && is_log {
+        // Planted: so may the log DB.
+        let may_lose_its_end = profile == RocksProfile::State || planted(Bug::TornLogVotes);
+        if may_lose_its_end && is_log {
             tracing::warn!(
                 "{} ends at byte {} ({}): the state goes back to there, and the log has the rest",
                 file.display(),
@@ -144,6 +147,10 @@ fn database_options(profile: RocksProfile) -> Options {
     // All tables together: so much may be lost from memory and read again from the log at a start.
     options.set_db_write_buffer_size(128 << 20);
     match profile {
+        // Planted: what RocksDB does if nobody says otherwise.
+        RocksProfile::Log if planted(Bug::TornLogVotes) => {
+            options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        }
         RocksProfile::Log => {
             options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
             options.set_track_and_verify_wals_in_manifest(true);
