@@ -126,7 +126,7 @@ fn check(
     if let Some(key) = gap {
         let of = key.as_ref().map_or_else(String::new, |key| format!(" of {key}"));
         let missing = format!("no read{of} was asked for after the last change{of} had ended");
-        return Ok(Verdict::Unknown { why: Why::Vacuous { missing }, checked });
+        return Ok(Verdict::Unknown { why: Why::Unread { missing }, checked });
     }
     Ok(enough.judge(checked))
 }

@@ -101,9 +101,14 @@ impl Checked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum Why {
-    /// There was too little to judge; see [`Enough`](crate::Enough).
+    /// There was too little to judge; see [`Enough`](crate::Enough). More of the same would do.
     Vacuous {
         /// What is missing.
+        missing: String,
+    },
+    /// Something was written and never read back.
+    Unread {
+        /// What should have been read.
         missing: String,
     },
     /// The bound on work or memory was reached.
@@ -162,7 +167,7 @@ impl fmt::Display for Explanation {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Why::Vacuous { missing } => write!(f, "vacuous: {missing}"),
+            Why::Vacuous { missing } | Why::Unread { missing } => write!(f, "vacuous: {missing}"),
             Why::GaveUp { key, operations, bound } => {
                 let of = key.as_ref().map(|key| format!(" of {key}")).unwrap_or_default();
                 write!(f, "gave up on the {operations} operations{of}: {bound}")

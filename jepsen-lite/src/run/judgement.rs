@@ -12,6 +12,8 @@ use crate::workload::Workload;
 pub(super) struct Judgement {
     command: String,
     options: Vec<(String, String)>,
+    /// That were asked for. More than that is worked where that is too little to judge.
+    pub(super) seconds: u64,
     troubles: Vec<Trouble>,
     pub(super) cluster: Vec<Check>,
     pub(super) nemeses: Vec<Coverage>,
@@ -27,6 +29,7 @@ impl Judgement {
         Judgement {
             command: options.command(),
             options: options.listed(),
+            seconds: options.time,
             troubles: Vec::new(),
             cluster: Vec::new(),
             nemeses: Vec::new(),
@@ -52,12 +55,11 @@ impl Judgement {
         workloads: &[Box<dyn Workload>],
         recorders: &[Recorder],
     ) -> (Results, Vec<(String, Vec<Event>)>) {
-        let seconds = self.worked_ns.1.saturating_sub(self.worked_ns.0) / 1_000_000_000;
         let (mut judged, mut histories) = (Vec::new(), Vec::new());
         let mut ended_ns = self.worked_ns.1;
         for (workload, recorder) in workloads.iter().zip(recorders) {
             ended_ns = ended_ns.max(recorder.now_ns());
-            match self.judge_one(&**workload, recorder, seconds) {
+            match self.judge_one(&**workload, recorder) {
                 Ok(one) => judged.push(one),
                 Err(problem) => self.troubles.push(Trouble::Harness(format!("{}: {problem}", workload.name()))),
             }
@@ -88,10 +90,10 @@ impl Judgement {
         (results, histories)
     }
 
-    fn judge_one(&self, workload: &dyn Workload, recorder: &Recorder, seconds: u64) -> Result<Judged, String> {
+    fn judge_one(&self, workload: &dyn Workload, recorder: &Recorder) -> Result<Judged, String> {
         let history =
             History::from_events(recorder.events()).map_err(|error| format!("its history is malformed: {error}"))?;
-        let checks = workload.judge(&history, seconds).map_err(|error| error.to_string())?;
+        let checks = workload.judge(&history, self.seconds).map_err(|error| error.to_string())?;
         let count = |outcome| history.operations.iter().filter(|op| op.outcome == outcome).count();
         Ok(Judged {
             name: workload.name().to_owned(),
@@ -124,7 +126,7 @@ fn add_up(results: &mut Results, troubles: &[Trouble]) {
             Verdict::Valid { .. } => {}
             Verdict::Invalid { .. } => reasons.push((1, format!("{whose}, {rule}: {verdict}"))),
             // A run that was cut short by something else is not also blamed for being short.
-            Verdict::Unknown { why: Why::Vacuous { .. }, .. } if !troubles.is_empty() => {}
+            Verdict::Unknown { why: Why::Vacuous { .. } | Why::Unread { .. }, .. } if !troubles.is_empty() => {}
             Verdict::Unknown { .. } => reasons.push((2, format!("{whose}, {rule}: {verdict}"))),
         }
     }

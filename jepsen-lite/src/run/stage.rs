@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use jepsen_checkers::Event;
-use ringfence_client::{Client, ClientConfig};
+use jepsen_checkers::{Checked, Event, Explanation, History, Verdict, Why};
+use ringfence_client::{Agreement, Client, ClientConfig};
 use ringfence_tests::Dice;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,7 +21,7 @@ use super::sightings::Eyes;
 use crate::cluster::{Cluster, Demands, PATIENCE};
 use crate::nemesis::Nemesis;
 use crate::recorder::{Origin, Recorder};
-use crate::results::{Coverage, FaultBand, Results};
+use crate::results::{Check, Coverage, FaultBand, Results};
 use crate::scene::{CALL_TIMEOUT, Scene};
 use crate::trouble::Trouble;
 use crate::workload::Workload;
@@ -34,6 +34,12 @@ const FINISH: Duration = Duration::from_secs(120);
 
 /// Operations that each workload must get done after healing, asked for after it.
 pub(super) const AFTER_HEALING: usize = 5;
+
+/// How much longer than asked for a run goes on where too little got done.
+const LONGER_MAX: Duration = Duration::from_secs(180);
+
+/// How long replicas may take to come to stand at the same position, once nobody asks for anything.
+const COMPARE: Duration = Duration::from_secs(60);
 
 /// How often a held fault gets a step.
 const STEP: Duration = Duration::from_millis(100);
@@ -117,6 +123,9 @@ impl Play<'_> {
         let mut struck = self.strikes(&mut cluster, nemeses, seed, say).await;
         if struck.is_ok() {
             struck = self.recovery(&mut cluster, say).await;
+        }
+        if struck.is_ok() {
+            self.until_enough(say).await;
         }
         over.store(true, Ordering::Relaxed);
         self.judgement.worked_ns = (began_ns, self.origin.now_ns());
@@ -287,6 +296,26 @@ impl Play<'_> {
         Ok(())
     }
 
+    /// A slow machine needs longer to get done what makes a judgement worth something. What is still too little then will be judged
+    /// as that.
+    async fn until_enough(&self, say: &mut (dyn FnMut(&str) + Send)) {
+        let until = Instant::now() + LONGER_MAX;
+        loop {
+            let short = self.workloads.iter().zip(self.recorders).find(|(workload, recorder)| {
+                let history = History::from_events(recorder.events());
+                let checks = history.ok().and_then(|history| workload.judge(&history, self.options.time).ok());
+                let is_short = |verdict: &Verdict| matches!(verdict, Verdict::Unknown { why: Why::Vacuous { .. }, .. });
+                checks.is_some_and(|checks| checks.iter().any(|(_, verdict)| is_short(verdict)))
+            });
+            let Some((short, _)) = short else { return };
+            if Instant::now() >= until {
+                return;
+            }
+            say(&format!("going on: too little of {}", short.name()));
+            sleep(Duration::from_secs(2)).await;
+        }
+    }
+
     async fn workers_end(&self, workers: Vec<(String, JoinHandle<Result<(), String>>)>) -> Result<(), Trouble> {
         let deadline = Instant::now() + FINISH;
         for (name, worker) in workers {
@@ -323,6 +352,38 @@ impl Play<'_> {
         }
         say("read back");
         cluster.well().await?;
+        self.replicas_alike(cluster).await?;
+        say("replicas compared");
+        Ok(())
+    }
+
+    /// Whether all replicas of every shard hold the same.
+    async fn replicas_alike(&mut self, cluster: &Cluster) -> Result<(), Trouble> {
+        let client = Client::connect(cluster.endpoints().into_values()).await;
+        let client = client.map_err(|error| Trouble::harness("no client of a cluster that is well", error))?;
+        let shards = client.compare_replicas(COMPARE).await;
+        let shards = shards.map_err(|error| Trouble::harness("replicas cannot be compared", error))?;
+        for shard in shards {
+            let of = |replicas: usize| Checked { ok: replicas, telling: replicas, keys: 1, ..Checked::default() };
+            let verdict = match shard.agreement {
+                Agreement::Equal { replicas } => Verdict::Valid { checked: of(replicas.len()) },
+                Agreement::NotComparable { why, replicas } => {
+                    Verdict::Unknown { why: Why::Unread { missing: why }, checked: of(replicas.len()) }
+                }
+                Agreement::Differ { replicas } => {
+                    let hashes: Vec<String> =
+                        replicas.iter().map(|hash| format!("{} holds {:032x}", hash.node, hash.hash.0)).collect();
+                    let headline = format!(
+                        "replicas of {} that have applied the same entries do not hold the same: {}",
+                        shard.shard,
+                        hashes.join(", ")
+                    );
+                    let (rule, operations) = ("equal replicas".to_owned(), Vec::new());
+                    Verdict::Invalid { explanation: Explanation { rule, headline, key: None, operations } }
+                }
+            };
+            self.judgement.cluster.push(Check { rule: format!("replicas of {} are alike", shard.shard), verdict });
+        }
         Ok(())
     }
 }

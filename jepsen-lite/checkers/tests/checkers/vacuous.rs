@@ -5,7 +5,7 @@ use crate::history;
 fn missing(lines: &str, enough: Enough) -> Option<String> {
     let settings = Settings { enough, limits: Limits::default() };
     match judge(Model::Register, &history(lines), settings).expect("known operations") {
-        Verdict::Unknown { why: Why::Vacuous { missing }, .. } => Some(missing),
+        Verdict::Unknown { why: Why::Vacuous { missing } | Why::Unread { missing }, .. } => Some(missing),
         Verdict::Valid { .. } => None,
         other => panic!("{other}"),
     }
