@@ -9,7 +9,11 @@
 //! | [`linearizability`] | did everything look as if it happened at once, one thing at a time? By [`models`]: register, counter, set, lock, queue |
 //! | [`tokens`] | do fencing tokens rise, and was a stale write accepted? |
 //! | [`semaphore`] | were there ever more certain holders than permits? |
+//! | [`leases`] | did a lease end before its time, or by somebody else's hand, or never? |
+//! | [`observers`] | does whoever asks who leads see leaders in their order, and those that are there? |
 //! | [`stock`] | was anything sold that was not there? |
+//! | [`bounds`] | did an add leave its bounds, or was one refused that would not have? |
+//! | [`retries`] | is a request that is sent again told the same, and done once? |
 //! | [`elements`] | is every acknowledged element in the set, and nothing else? |
 //! | [`final_read`] | when all was calm again, was every acknowledged write there? |
 //!
@@ -29,15 +33,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod bounds;
 pub mod elements;
 mod enough;
 mod event;
 pub mod final_read;
 pub mod history;
 mod judge;
+pub mod leases;
 pub mod linearizability;
 pub mod models;
+pub mod observers;
 mod operation;
+pub mod retries;
 mod search;
 pub mod semaphore;
 mod shrink;

@@ -7,7 +7,8 @@
 //!
 //! The history has `acquire` (its `ok` has a `token` and the number in the field `permit`), `release` and `lost` (both with the
 //! `token`; without, the process names the tenure). A tenure without end lasts to the end of the history: so **the harness has to
-//! write down each loss**, and the end of a client it kills, as `lost`.
+//! write down each loss**, and the end of a client it kills, as `lost`; or any operation with the `token` says in the field
+//! `until_ns` until when, on the clock of the history, the lease lasts at least. Then the latest of these ends it.
 //!
 //! Certain tenures rest on the local clocks of the clients: the SDK lets go before the shard may grant again, which assumes a
 //! bounded clock *rate*. Where a run bends that, judge [`tokens`](crate::tokens) instead.
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::enough::Enough;
 use crate::history::History;
+use crate::leases;
 use crate::linearizability::Unfit;
 use crate::operation::{Operation, at};
 use crate::verdict::{Checked, Explanation, Verdict};
@@ -53,6 +55,7 @@ fn tenures<'a>(operations: &[&'a Operation]) -> Result<Vec<Tenure<'a>>, Unfit> {
     // By token, and by process for those who show none: when it ended.
     let mut by_token: HashMap<u64, u64> = HashMap::new();
     let mut by_process: HashMap<u64, Vec<u64>> = HashMap::new();
+    let told = leases::until(operations);
     for op in operations {
         match op.f.as_str() {
             "release" | "lost" => match op.token.or_else(|| op.asked.as_u64()) {
@@ -72,7 +75,8 @@ fn tenures<'a>(operations: &[&'a Operation]) -> Result<Vec<Tenure<'a>>, Unfit> {
         let own = token.and_then(|token| by_token.get(&token)).copied();
         let of_process = by_process.get(&grant.process);
         let next = of_process.and_then(|ends| ends.iter().copied().filter(|end| *end >= from).min());
-        let until = own.unwrap_or(u64::MAX).min(next.unwrap_or(u64::MAX));
+        let told = token.and_then(|token| told.get(&token)).copied();
+        let until = [own, next, told].into_iter().flatten().min().unwrap_or(u64::MAX);
         let permit = grant.extra.get("permit").and_then(serde_json::Value::as_u64);
         tenures.push(Tenure { grant, permit, from, until });
     }

@@ -1,12 +1,16 @@
 //! The judge on trial: histories known to be good or broken, small ones against all permutations, large ones from a simulated
 //! store, and files that are no histories.
 
+mod bounds;
 mod brute_force;
 mod elements;
 mod files;
 mod final_read;
 mod hostile_input;
 mod large_histories;
+mod leases;
+mod observers;
+mod retries;
 mod semaphore;
 mod simulated;
 mod small_histories;
@@ -16,8 +20,8 @@ mod vacuous;
 
 use jepsen_checkers::History;
 
-/// A history in short hand, one operation a line: `process start-end outcome f key value [-> answer] [field=number …]`; end `-` if
-/// there is none.
+/// A history in short hand, one operation a line: `process start-end outcome f key value [-> answer] [field=value …]`; end `-` if
+/// there is none. A value is JSON, or else a word.
 fn history(lines: &str) -> History {
     use jepsen_checkers::{Event, Kind, Name, Process};
     use serde_json::Value;
@@ -50,12 +54,15 @@ fn history(lines: &str) -> History {
         let mut completion = Event { kind, time, value: answer, ..invoke.clone() };
         completion.process = Process::Client(process);
         for field in words {
-            let (name, number) = field.split_once('=').expect("name=number");
-            let number: u64 = number.parse().expect("a number");
+            let (name, word) = field.split_once('=').expect("name=value");
+            let number = || Some(word.parse::<u64>().expect("a number"));
             match name {
-                "token" => completion.token = Some(number),
-                "revision" => completion.revision = Some(number),
-                _ => drop(completion.extra.insert(name.into(), number.into())),
+                "token" => completion.token = number(),
+                "revision" => completion.revision = number(),
+                _ => {
+                    let value = serde_json::from_str(word).unwrap_or_else(|_| word.into());
+                    completion.extra.insert(name.into(), value);
+                }
             }
         }
         if f != "acquire" {

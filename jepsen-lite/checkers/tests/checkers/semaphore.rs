@@ -40,6 +40,22 @@ fn a_loss_ends_what_is_certain() {
     assert!(judged(&format!("{held}\n 5 21-21 ok lost s null"), 1).violation().is_some(), "of another process");
 }
 
+/// A holder need not write down its loss if it has written down how long it was told to have the lease.
+#[test]
+fn what_was_told_ends_what_is_certain() {
+    let held = |until: &str| {
+        format!(
+            "0 0-10 ok acquire s null token=1 {until}\n 0 11-12 ok write s 1 token=1\n 1 12-22 ok acquire s null token=3"
+        )
+    };
+    assert!(judged(&held("until_ns=22"), 1).is_valid(), "until, and not longer");
+    assert!(judged(&held("until_ns=23"), 1).violation().is_some());
+    let renewed = format!("{}\n 0 13-15 ok renew s null token=1 until_ns=30", held("until_ns=15"));
+    assert!(judged(&renewed, 1).violation().is_some(), "the latest word counts");
+    let released = format!("{renewed}\n 0 16-40 info release s null token=1");
+    assert!(judged(&released, 1).is_valid(), "it has given it up");
+}
+
 #[test]
 fn nobody_holding_anything_is_vacuous() {
     assert_eq!(judged("0 0-10 fail acquire s null", 1).exit_code(), 2);

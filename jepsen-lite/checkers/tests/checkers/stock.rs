@@ -40,6 +40,18 @@ fn stock_that_vanishes_comes_back_or_goes_below_zero_is_found() {
 }
 
 #[test]
+fn what_comes_in_may_be_sold_from_when_it_was_asked_for() {
+    let sold = |restock: &str| judged(&format!("{restock}\n 0 20-30 ok buy shoe 4\n 1 40-50 ok read shoe null -> 1"));
+    assert!(sold("2 10-15 ok restock shoe 2").is_valid());
+    assert!(sold("2 25-35 ok restock shoe 2").is_valid(), "it came just in time");
+    assert!(sold("2 25-35 info restock shoe 2").is_valid(), "it must have come");
+    assert!(sold("2 25-35 fail restock shoe 2").to_string().contains("4 sold, of 3"));
+    assert!(sold("2 31-35 ok restock shoe 2").to_string().contains("4 sold, of 3"), "too late for that sale");
+    assert!(sold("2 10-15 ok restock shoe 3").to_string().contains("1 are missing"));
+    assert!(sold("2 10-15 ok restock shoe 1").to_string().contains("1 came back"));
+}
+
+#[test]
 fn a_sale_that_nobody_counted_is_vacuous() {
     assert_eq!(judged(SALE).exit_code(), 2);
 }
