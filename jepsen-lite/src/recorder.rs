@@ -147,8 +147,14 @@ impl Asked<'_> {
 
     /// It certainly did not happen, and never will.
     pub fn fail(self, why: impl std::fmt::Display) {
+        self.fail_with(why, |_| {});
+    }
+
+    /// With more said in the event, such as whether the one who refused it knew what it was about.
+    pub fn fail_with(self, why: impl std::fmt::Display, also: impl FnOnce(&mut Event)) {
         self.end(Kind::Fail, |event| {
             event.extra.insert("error".into(), why.to_string().into());
+            also(event);
         });
     }
 

@@ -4,14 +4,23 @@
 //! workloads of a run share one cluster, each with keys and a history of its own. When the faults are gone,
 //! [`Workload::finish`] reads what must be there in the end. Then the history, and nothing else, is judged.
 
+#[cfg(test)]
+mod by_hand;
+mod counters;
+mod keys;
+mod lease_pause;
+mod leasing;
+mod lock;
+mod reading;
 mod register;
+mod retries;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use jepsen_checkers::{History, Unfit, Verdict};
+use jepsen_checkers::{Enough, History, Unfit, Verdict};
 
 use crate::scene::Scene;
 
@@ -39,7 +48,20 @@ pub trait Workload: Send + Sync {
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Workload>> {
-    vec![Box::new(register::Register)]
+    vec![
+        Box::new(register::Register),
+        Box::new(counters::Counters),
+        Box::new(retries::Retries::default()),
+        Box::new(lock::Lock::default()),
+        Box::new(lease_pause::LeasePause),
+    ]
+}
+
+/// So many operations and telling answers for each second. Small beside what a calm machine does, because a fault may hold for most of a
+/// run, and the machine may have other work; large beside nothing.
+fn enough(seconds: u64, ok: f64, telling: f64) -> Enough {
+    let of = |per_second: f64| (seconds as f64 * per_second) as usize;
+    Enough { ok_min: of(ok), telling_min: of(telling) }
 }
 
 /// Final reads are asked for until they are answered; the run sees to it that this ends.
