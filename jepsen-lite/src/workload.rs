@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod by_hand;
 mod counters;
+mod election;
+mod flash_sale;
 mod keys;
 mod lease_pause;
 mod leasing;
@@ -14,6 +16,8 @@ mod lock;
 mod reading;
 mod register;
 mod retries;
+mod semaphore;
+mod set;
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,10 +54,14 @@ pub trait Workload: Send + Sync {
 pub fn all() -> Vec<Box<dyn Workload>> {
     vec![
         Box::new(register::Register),
+        Box::new(set::Set),
         Box::new(counters::Counters),
         Box::new(retries::Retries::default()),
         Box::new(lock::Lock::default()),
         Box::new(lease_pause::LeasePause),
+        Box::new(flash_sale::FlashSale),
+        Box::new(semaphore::Semaphore),
+        Box::new(election::Election),
     ]
 }
 
