@@ -5,19 +5,19 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`page`] | the frame, with the style and the one script in it |
-//! | [`verdicts`] | the verdict, in words and in tables |
-//! | [`plots`] | latency and rate, by workload |
-//! | [`faults`] | the faults, as a table; [`bands`] has them as bands behind everything else that is drawn |
-//! | [`leaders`], [`locks`] | who led which shard, who held which lock |
-//! | [`timeline`] | operations by process |
-//! | [`anomaly`] | a broken promise, explained and drawn |
-//! | [`chart`], [`axis`], [`lanes`] | what all drawings have in common; [`table`] |
-//! | [`omitted`] | what there was no room for |
-//! | [`account`], [`figures`], [`text`] | histories, numbers and words as the page wants them |
+//! | `page` | the frame, with the style and the one script in it |
+//! | `verdicts` | the verdict, in words and in tables |
+//! | `plots` | latency and rate, by workload |
+//! | `faults` | the faults, as a table; `bands` has them as bands behind everything else that is drawn |
+//! | `leaders`, `locks` | who led which shard, who held which lock |
+//! | `timeline` | operations by process |
+//! | `anomaly` | a broken promise, explained and drawn |
+//! | `chart`, `axis`, `lanes` | what all drawings have in common; `table` |
+//! | `omitted` | what there was no room for |
+//! | `account`, `figures`, `text` | histories, numbers and words as the page wants them |
 //!
 //! Three rules. **Nothing essential needs the script**: it only zooms, filters and reads out what the mouse points
-//! at. **Everything that comes from outside goes through [`text`]**: keys, values and messages are whatever a client
+//! at. **Everything that comes from outside goes through `text`**: keys, values and messages are whatever a client
 //! or a faulty server made of them. **What is left out is told**: each drawing has a bound, so that the page of an
 //! hour's run can still be opened.
 

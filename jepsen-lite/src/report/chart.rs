@@ -1,9 +1,8 @@
 //! What all drawings have in common: names in a gutter at the left, time from left to right beside it.
 //!
-//! A drawing is two pictures side by side. The gutter keeps its width. The plot takes the rest, and is itself two
-//! layers:
-//! *shapes*, stretched to the width (a dot is a line without length and with a round end, which stretching doesn't
-//! touch), and *words*, placed in percent. So a narrower window makes nothing smaller that must be read, and zooming is no
+//! A drawing is two pictures side by side. The gutter keeps its width. The plot takes the rest, and is itself two layers.
+//! Shapes are stretched to the width (a dot is a line without length and with a round end, which stretching doesn't
+//! touch); words are placed in percent. So a narrower window makes nothing smaller that must be read, and zooming is no
 //! more than showing another part of the shapes.
 
 use super::axis::Axis;

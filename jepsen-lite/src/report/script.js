@@ -101,7 +101,7 @@
         const shown = said.length > room ? `${said.slice(0, room - 1)}…` : said;
         const place = (begin - this.x) / this.width * 100;
         const ink = bar.classList.contains("o") ? "inscribed" : "in-bar";
-        this.word(shown, ink, place, bar.y.baseVal.value + 8.5, "start");
+        this.word(shown, ink, place, bar.y.baseVal.value + 9.5, "start");
       }
     }
 

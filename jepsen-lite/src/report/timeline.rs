@@ -22,7 +22,7 @@ const OPERATIONS_MAX: usize = 5_000;
 /// Beyond this many lanes a picture is none.
 const LANES_MAX: usize = 64;
 
-const LANE: u32 = 14;
+const LANE: u32 = 16;
 
 pub(super) fn section(accounts: &[Account], bands: &Bands<'_>, anomalies: &[Anomaly<'_>]) -> String {
     let asked = accounts.iter().filter(|account| !account.operations.is_empty()).count();
@@ -110,7 +110,7 @@ fn processes(chart: &mut Chart<'_>, shown: &[Operation], hits: &HashSet<(u64, u6
         let y = top + lane * LANE;
         chart.rule(y + LANE / 2, "grid");
         let more = if names.len() > 1 { format!(" +{}", names.len() - 1) } else { String::new() };
-        chart.name(y + 11, "name", &format!("process {}{more}", names[0]));
+        chart.name(y + 12, "name", &format!("process {}{more}", names[0]));
     }
     let mut left_out = 0;
     for op in shown {

@@ -30,6 +30,9 @@ fn banner(results: &Results, anomalies: &[Anomaly<'_>]) -> String {
     let Results { verdict, exit_code, reasons, .. } = results;
     // Drawn, not a letter: not every machine has a font with a tick.
     let (class, sentence, sign) = match verdict.as_str() {
+        "valid" if results.nemeses.is_empty() => {
+            ("valid", "Every promise that was tested was kept. Nothing was broken meanwhile.", "M5 13l5 5L20 6")
+        }
         "valid" => ("valid", "Every promise that was tested was kept, while every nemesis bit.", "M5 13l5 5L20 6"),
         "violation" => ("violation", "A promise was broken.", "M5 5l14 14M19 5L5 19"),
         "unknown" => (

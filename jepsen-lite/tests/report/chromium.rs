@@ -2,6 +2,7 @@
 //! says so.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,7 +34,9 @@ impl Chromium {
                 std::env::var(DEMAND).as_deref() != Ok("required"),
                 "{DEMAND}=required, and there is none of {NAMES:?}"
             );
-            eprintln!(
+            // Past the test harness, which keeps to itself what a test that passes prints.
+            let _ = writeln!(
+                std::io::stderr(),
                 "NOT COVERED: {test}: there is none of {NAMES:?} on this machine ({DEMAND}=required demands one)"
             );
         }
