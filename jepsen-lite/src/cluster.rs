@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ringfence_proto::v1::cluster_service_client::ClusterServiceClient;
-use ringfence_proto::v1::{StatusRequest, StatusResponse};
+use ringfence_proto::v1::{DescribeRequest, DescribeResponse, StatusRequest, StatusResponse};
 use ringfence_tests::{Disk, Server, free_ports};
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -40,6 +40,32 @@ pub struct Demands {
     pub arguments: Vec<String>,
 }
 
+impl Demands {
+    /// Disks with room for at least so much.
+    pub fn disk(&mut self, bytes: u64) {
+        self.disk_bytes = self.disk_bytes.max(Some(bytes));
+    }
+
+    /// Several nemeses may want the same argument, and the server takes each once.
+    pub fn argument(&mut self, argument: &str) {
+        if !self.arguments.iter().any(|known| known == argument) {
+            self.arguments.push(argument.to_owned());
+        }
+    }
+
+    /// A library that every node is started with.
+    pub fn preload(&mut self, library: &Path) {
+        if !self.preload.iter().any(|known| known == library) {
+            self.preload.push(library.to_owned());
+        }
+    }
+
+    /// An environment variable of one node.
+    pub fn variable_of(&mut self, node: NodeId, name: &str, value: impl Into<OsString>) {
+        self.environment_of.entry(node).or_default().push((name.into(), value.into()));
+    }
+}
+
 /// The nodes, and everything around them that a nemesis may touch.
 ///
 /// * A node that was killed keeps its directory and its ports.
@@ -56,6 +82,7 @@ pub struct Cluster {
     servers: BTreeMap<NodeId, Server>,
     paused: BTreeSet<NodeId>,
     disks: BTreeMap<NodeId, Disk>,
+    ruined: Option<NodeId>,
 }
 
 /// Who leads what, and what is wrong, as the nodes say themselves.
@@ -102,6 +129,7 @@ impl Cluster {
             servers: BTreeMap::new(),
             paused: BTreeSet::new(),
             disks,
+            ruined: None,
         };
         for node in cluster.nodes() {
             cluster.start_node(node)?;
@@ -120,6 +148,12 @@ impl Cluster {
         self.servers.keys().copied().collect()
     }
 
+    /// The nodes that run and do not stand still.
+    pub fn able(&mut self) -> Vec<NodeId> {
+        let ended = self.ended_by_themselves();
+        self.running().into_iter().filter(|node| !self.paused.contains(node) && !ended.contains(node)).collect()
+    }
+
     /// Where clients find the nodes: through the proxies.
     pub fn endpoints(&self) -> BTreeMap<NodeId, String> {
         self.nodes().into_iter().map(|node| (node, self.net.address(Peer::Clients, node).to_string())).collect()
@@ -135,6 +169,17 @@ impl Cluster {
         log_file(&self.dir, node)
     }
 
+    /// How much it has said so far: for [`Cluster::said_since`].
+    pub fn said(&self, node: NodeId) -> u64 {
+        std::fs::metadata(self.log_file(node)).map_or(0, |log| log.len())
+    }
+
+    /// What it has said since then.
+    pub fn said_since(&self, node: NodeId, since: u64) -> String {
+        let log = std::fs::read(self.log_file(node)).unwrap_or_default();
+        String::from_utf8_lossy(log.get(since as usize..).unwrap_or_default()).into_owned()
+    }
+
     /// A place for the files of a nemesis.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
@@ -143,6 +188,24 @@ impl Cluster {
     /// The disk of a node. Only where disks were demanded.
     pub fn disk(&mut self, node: NodeId) -> &mut Disk {
         self.disks.get_mut(&node).expect("the nemesis demanded disks")
+    }
+
+    /// Whether the disk of a node takes writes.
+    pub fn has_power(&self, node: NodeId) -> bool {
+        self.disks.get(&node).is_none_or(Disk::is_powered)
+    }
+
+    /// Claims a node's data for destruction. Only one node's at a time, until all are [`Cluster::well`] again: with two of three
+    /// copies gone, nobody could be asked what was acknowledged, and no product could help that.
+    pub fn may_ruin(&mut self, node: NodeId) -> bool {
+        let may = self.ruined.is_none();
+        self.ruined.get_or_insert(node);
+        may
+    }
+
+    /// Gives such a claim back: nothing was destroyed.
+    pub fn spare(&mut self) {
+        self.ruined = None;
     }
 
     /// Several of them at once.
@@ -155,13 +218,10 @@ impl Cluster {
         self.servers.get(&node)
     }
 
-    /// Starts a node unless it runs.
+    /// Starts a node unless it runs. One whose disk has no power is left to whoever gives it power again.
     pub fn start_node(&mut self, node: NodeId) -> Result<(), Trouble> {
-        if self.servers.contains_key(&node) {
+        if self.servers.contains_key(&node) || !self.has_power(node) {
             return Ok(());
-        }
-        if self.disks.get(&node).is_some_and(|disk| !disk.is_powered()) {
-            return Err(Trouble::Harness(format!("{node} cannot be started: its disk has no power")));
         }
         let mut environment = self.demands.environment.clone();
         environment.extend(self.demands.environment_of.get(&node).into_iter().flatten().cloned());
@@ -204,6 +264,11 @@ impl Cluster {
                 )),
             },
         }
+    }
+
+    /// Whether a process was stopped in mid-step.
+    pub fn is_paused(&self, node: NodeId) -> bool {
+        self.paused.contains(&node)
     }
 
     /// Stops a process in mid-step; returns when no thread of it runs. `false`: it does not run, or stands still already.
@@ -253,6 +318,12 @@ impl Cluster {
         status_at(self.channel(node)).await
     }
 
+    /// What a node knows of the cluster, if it answers.
+    pub async fn describe(&self, node: NodeId) -> Option<DescribeResponse> {
+        let mut service = ClusterServiceClient::new(self.channel(node));
+        Some(tokio::time::timeout(LOOK, service.describe(DescribeRequest {})).await.ok()?.ok()?.into_inner())
+    }
+
     /// What all nodes say now. Never takes longer than the question to one.
     pub async fn standing(&self) -> Standing {
         let asked = self.nodes().into_iter().map(|node| async move { (node, self.status(node).await) });
@@ -268,6 +339,7 @@ impl Cluster {
     /// Waits until every node answers and complains of nothing, and every shard is led. If that takes too long with all faults
     /// taken away, it is a violation: the cluster must recover.
     pub async fn well(&mut self) -> Result<Standing, Trouble> {
+        self.nothing_left_broken()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(node) = self.ended_by_themselves().first() {
@@ -278,7 +350,10 @@ impl Cluster {
                 ));
             }
             let standing = self.standing().await;
-            let Some(trouble) = standing.trouble() else { return Ok(standing) };
+            let Some(trouble) = standing.trouble() else {
+                self.ruined = None;
+                return Ok(standing);
+            };
             if Instant::now() >= deadline {
                 return Err(Trouble::violation(
                     "the cluster recovers when the faults are gone",
@@ -287,6 +362,20 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// What the harness itself has not mended is not the cluster's fault.
+    fn nothing_left_broken(&self) -> Result<(), Trouble> {
+        for node in self.nodes() {
+            let what = match () {
+                () if !self.has_power(node) => "its disk has no power",
+                () if !self.servers.contains_key(&node) => "it was not started again",
+                () if self.paused.contains(&node) => "it stands still",
+                () => continue,
+            };
+            return Err(Trouble::Harness(format!("a nemesis has left {node} broken: {what}")));
+        }
+        Ok(())
     }
 
     fn arguments(&self, node: NodeId) -> Vec<String> {
@@ -319,6 +408,9 @@ impl Standing {
             };
             if let Some(distrust) = &status.distrust {
                 standing.problems.push(format!("{node} is distrusted: {}", distrust.reason));
+            }
+            if status.disk.is_some_and(|disk| disk.full) {
+                standing.problems.push(format!("the disk of {node} is full"));
             }
             for replica in status.replicas {
                 let Some(shard) = replica.shard.as_ref().map(|shard| shard.shard) else { continue };
@@ -371,7 +463,8 @@ pub fn log_file(dir: &Path, node: NodeId) -> PathBuf {
     dir.join(format!("node-{}.log", node.0))
 }
 
-fn data_dir(dir: &Path, node: NodeId) -> PathBuf {
+/// Where a node keeps its data, in a run's directory.
+pub fn data_dir(dir: &Path, node: NodeId) -> PathBuf {
     dir.join(format!("node-{}", node.0))
 }
 

@@ -6,6 +6,8 @@
 
 mod kill;
 mod network;
+mod pause;
+mod power;
 
 use std::fmt;
 use std::path::Path;
@@ -74,25 +76,48 @@ pub trait Nemesis: Send {
 
 /// All of them.
 pub fn all() -> Vec<Box<dyn Nemesis>> {
-    vec![Box::new(kill::Kill::one()), Box::new(kill::Kill::all()), Box::new(network::Network::isolated_leader())]
+    let mut all: Vec<Box<dyn Nemesis>> = vec![
+        Box::new(kill::Kill::one()),
+        Box::new(kill::Kill::all()),
+        Box::new(pause::Pause::default()),
+        Box::new(power::Power::one()),
+        Box::new(power::Power::all()),
+    ];
+    for kind in network::Kind::ALL {
+        all.push(Box::new(network::Network::of(kind)));
+    }
+    all
 }
 
-/// Those that are most telling together.
-pub fn pairs() -> Vec<Vec<NemesisName>> {
-    let names = |names: &[&str]| names.iter().map(|name| NemesisName((*name).to_owned())).collect();
-    vec![names(&["kill", "isolated-leader"])]
-}
-
-/// Some node, by lot: often one that leads something, since that hurts most.
-async fn victim(cluster: &Cluster, dice: &mut Dice) -> NodeId {
-    let nodes = cluster.nodes();
+/// Some node that runs, by lot: often one that leads something, since that hurts most. Any node, if none runs.
+async fn victim(cluster: &mut Cluster, dice: &mut Dice) -> NodeId {
+    let able = cluster.able();
     if dice.percent(60) {
-        let leaders: Vec<NodeId> = cluster.standing().await.leaders.into_values().flatten().collect();
+        let leaders = cluster.standing().await.leaders.into_values().flatten();
+        let leaders: Vec<NodeId> = leaders.filter(|leader| able.contains(leader)).collect();
         if !leaders.is_empty() {
             return *dice.one_of(&leaders);
         }
     }
-    *dice.one_of(&nodes)
+    let anyone = cluster.nodes();
+    *dice.one_of(if able.is_empty() { &anyone } else { &able })
+}
+
+/// In some order.
+fn shuffled(nodes: &[NodeId], dice: &mut Dice) -> Vec<NodeId> {
+    let mut nodes = nodes.to_vec();
+    for place in (1..nodes.len()).rev() {
+        nodes.swap(place, dice.within(0..place as u64 + 1) as usize);
+    }
+    nodes
+}
+
+/// For people.
+fn list(nodes: &[NodeId]) -> String {
+    match nodes {
+        [] => "nobody".to_owned(),
+        nodes => nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// The name of a nemesis.
