@@ -4,10 +4,18 @@
 //! at once their faults overlap. Each fault must *show that it bit*: connections cut, processes gone, time moved, bytes
 //! lost. A nemesis that never bit makes a run vacuous, and one whose means doesn't work here is *not covered*; neither is a pass.
 
+mod clock;
+mod flipped;
+mod full_disk;
 mod kill;
 mod network;
 mod pause;
 mod power;
+mod preload;
+mod rolling;
+mod slow_disk;
+mod snapshot;
+mod wiped;
 
 use std::fmt;
 use std::path::Path;
@@ -82,11 +90,36 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
         Box::new(pause::Pause::default()),
         Box::new(power::Power::one()),
         Box::new(power::Power::all()),
+        Box::new(clock::Clock::jump()),
+        Box::new(clock::Clock::strobe()),
+        Box::new(slow_disk::SlowDisk::slow()),
+        Box::new(slow_disk::SlowDisk::hung()),
+        Box::new(full_disk::FullDisk::default()),
+        Box::new(flipped::Flipped::default()),
+        Box::new(wiped::Wiped::default()),
+        Box::new(rolling::Rolling::default()),
+        Box::new(snapshot::Snapshot::default()),
     ];
     for kind in network::Kind::ALL {
         all.push(Box::new(network::Network::of(kind)));
     }
     all
+}
+
+/// Combinations that are more than the sum of their parts: what one breaks is what the other needs. Those that have found the
+/// most elsewhere come first.
+pub fn pairs() -> Vec<Vec<NemesisName>> {
+    let pairs: [&[&str]; 8] = [
+        &["isolated-leader", "kill"],
+        &["pause", "clock-jump"],
+        &["power-loss", "halves"],
+        &["forced-snapshot", "kill"],
+        &["pause", "forced-snapshot"],
+        &["lossy", "rolling-restart"],
+        &["wiped-node", "power-loss"],
+        &["hung-disk", "one-way"],
+    ];
+    pairs.iter().map(|pair| pair.iter().map(|name| NemesisName((*name).to_owned())).collect()).collect()
 }
 
 /// Some node that runs, by lot: often one that leads something, since that hurts most. Any node, if none runs.
@@ -146,5 +179,22 @@ impl FromStr for NemesisName {
 impl fmt::Display for NemesisName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that nobody has would end `all` in the middle.
+    #[test]
+    fn every_nemesis_has_a_name_of_its_own_and_pairs_are_made_of_them() {
+        let names: Vec<&str> = all().iter().map(|nemesis| nemesis.name()).collect();
+        let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!(names.len(), distinct.len());
+        for name in pairs().into_iter().flatten() {
+            assert_eq!(name.nemesis().name(), name.to_string());
+        }
+        assert!("nothing".parse::<NemesisName>().is_err());
     }
 }

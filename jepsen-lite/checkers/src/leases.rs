@@ -141,7 +141,7 @@ pub fn free_in_the_end(history: &History) -> Verdict {
     if let Some(key) = missing {
         let of = key.map_or_else(String::new, |key| format!(" {key}"));
         let missing = format!("nobody asked for the lock{of} in the end");
-        return Verdict::Unknown { why: Why::Vacuous { missing }, checked };
+        return Verdict::Unknown { why: Why::Unread { missing }, checked };
     }
     Enough::default().judge(checked)
 }

@@ -1,0 +1,187 @@
+//! A node that is away until the others have cut their logs: what it missed is nowhere as entries any more, so it must be sent a
+//! snapshot, while everyone goes on.
+//!
+//! Entries are written by us, to keys of our own, since clients may be too slow. Logs are cut at the least length that a
+//! server takes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ringfence_client::{Client, ClientConfig};
+use ringfence_tests::{Dice, cuts};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::{Bite, Nemesis, Struck, victim};
+use crate::cluster::{Cluster, Demands};
+use crate::proxy::{Fault, NodeId, Shape, Way};
+use crate::trouble::Trouble;
+
+/// The least that a server takes: logs are cut when they have twice as many entries.
+const KEEP: &str = "--log-keep-entries=100";
+
+/// How long the others have to cut their logs, and how long to wait while nothing moves.
+const CUT: Duration = Duration::from_secs(40);
+const STUCK: Duration = Duration::from_secs(5);
+
+/// How long a node that came back may take to get a snapshot.
+const INSTALLED: Duration = Duration::from_secs(30);
+
+/// Who writes entries at the same time.
+const WRITERS: u64 = 8;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    away: Option<Away>,
+}
+
+/// Who is away.
+struct Away {
+    node: NodeId,
+    /// If it runs, and is apart from the others.
+    apart: Option<Fault>,
+    /// Where the log of each node ended when it began.
+    since: BTreeMap<NodeId, u64>,
+    /// By shard: an entry that the node can't have.
+    beyond: BTreeMap<u64, u64>,
+}
+
+impl Away {
+    /// The shards whose log every other node has cut behind what this node has.
+    fn cut(&self, cluster: &Cluster) -> Vec<u64> {
+        let others = self.since.iter().filter(|(node, _)| **node != self.node);
+        let said: Vec<String> = others.map(|(node, since)| cluster.said_since(*node, *since)).collect();
+        let is_cut = |(shard, beyond): (&u64, &u64)| {
+            let cut = said.iter().all(|said| cuts(said, *shard).any(|upto| upto > *beyond));
+            cut.then_some(*shard)
+        };
+        self.beyond.iter().filter_map(is_cut).collect()
+    }
+
+    /// The shards whose snapshot it says that it has installed.
+    fn installed(&self, cluster: &Cluster) -> Vec<u64> {
+        let said = cluster.said_since(self.node, self.since[&self.node]);
+        let is_told =
+            |shard: &u64| said.lines().any(|line| line.ends_with(&format!("installed a snapshot shard=s{shard}")));
+        self.beyond.keys().copied().filter(is_told).collect()
+    }
+
+    /// Writes until the others have cut the logs of all shards, or it is no use.
+    async fn others_cut(&self, cluster: &Cluster) {
+        let mut writers = writers(cluster).await;
+        let begun = Instant::now();
+        let (mut moved, mut last) = (begun, BTreeMap::new());
+        while begun.elapsed() < CUT && moved.elapsed() < STUCK && self.cut(cluster).len() < self.beyond.len() {
+            sleep(Duration::from_millis(100)).await;
+            let now = cluster.standing().await.applied;
+            if now != last {
+                (moved, last) = (Instant::now(), now);
+            }
+        }
+        writers.shutdown().await;
+    }
+}
+
+impl Nemesis for Snapshot {
+    fn name(&self) -> &'static str {
+        "forced-snapshot"
+    }
+
+    fn about(&self) -> &'static str {
+        "a node is away until the others have cut their logs, so that it must be sent a snapshot"
+    }
+
+    fn demand(&mut self, _dir: &std::path::Path, _nodes: u64, demands: &mut Demands) -> Result<(), Trouble> {
+        demands.argument(KEEP);
+        let tells = "info,openraft=error,ringfence_raft_host::compaction=debug";
+        demands.environment.push(("RUST_LOG".into(), tells.into()));
+        Ok(())
+    }
+
+    fn inflict<'a>(
+        &'a mut self,
+        cluster: &'a mut Cluster,
+        dice: &'a mut Dice,
+    ) -> BoxFuture<'a, Result<Struck, Trouble>> {
+        Box::pin(async move {
+            // If somebody else's victim is away already, a second one would leave no majority to go on.
+            let able = cluster.able();
+            let unable = cluster.nodes().into_iter().find(|node| !able.contains(node));
+            let node = match unable {
+                Some(node) => node,
+                None => victim(cluster, dice).await,
+            };
+            let since = cluster.nodes().into_iter().map(|node| (node, cluster.said(node))).collect();
+            let (apart, how) = match (unable, dice.percent(50)) {
+                (Some(_), _) => (None, "is away"),
+                (None, true) => (Some(cluster.net.apply(&Shape::Isolated(node), Way::Blackhole)), "is apart"),
+                (None, false) => {
+                    cluster.kill(&[node]);
+                    (None, "killed")
+                }
+            };
+            let mut beyond = BTreeMap::new();
+            for other in cluster.able().into_iter().filter(|other| *other != node) {
+                for replica in cluster.status(other).await.map(|status| status.replicas).unwrap_or_default() {
+                    let shard = replica.shard.map_or(0, |shard| shard.shard);
+                    let last = beyond.entry(shard).or_insert(0);
+                    *last = replica.last_log_index.max(*last);
+                }
+            }
+            beyond.remove(&0); // hardly anything is written to the meta group
+            let away = Away { node, apart, since, beyond };
+            away.others_cut(cluster).await;
+            let cut = away.cut(cluster);
+            self.away = Some(away);
+            let what = format!("{node} {how} until the others have cut the logs of {} shards", cut.len());
+            Ok(Struck { what, nodes: vec![node] })
+        })
+    }
+
+    fn lift<'a>(&'a mut self, cluster: &'a mut Cluster) -> BoxFuture<'a, Result<Bite, Trouble>> {
+        Box::pin(async move {
+            let Some(away) = self.away.take() else { return Ok(Bite { count: 0, evidence: "nobody was away".into() }) };
+            if let Some(fault) = &away.apart {
+                cluster.net.lift(fault);
+            }
+            cluster.start_node(away.node)?;
+            let cut = away.cut(cluster);
+            let begun = Instant::now();
+            let mut installed = away.installed(cluster);
+            while installed.len() < cut.len()
+                && begun.elapsed() < INSTALLED
+                && cluster.able().len() * 2 > cluster.nodes().len()
+            {
+                sleep(Duration::from_millis(100)).await;
+                installed = away.installed(cluster);
+            }
+            let evidence = format!(
+                "the others have cut the logs of shards {cut:?}; {} says that it installed snapshots of shards {installed:?}",
+                away.node
+            );
+            Ok(Bite { count: installed.len() as u64, evidence })
+        })
+    }
+}
+
+/// They write until they are shut down. With nobody to write to there are none.
+async fn writers(cluster: &Cluster) -> JoinSet<()> {
+    let mut writers = JoinSet::new();
+    let endpoints: Vec<String> = cluster.direct_endpoints().into_values().collect();
+    let config = ClientConfig { timeout: Duration::from_secs(2), ..ClientConfig::new(endpoints) };
+    let Ok(client) = Client::with_config(config).await else { return writers };
+    for writer in 0..WRITERS {
+        let client = client.clone();
+        writers.spawn(async move {
+            for n in 0_u64.. {
+                let key = format!("nemesis/forced-snapshot/{writer}/{}", n % 16);
+                if client.put(key, n.to_string()).await.is_err() {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        });
+    }
+    writers
+}
