@@ -70,6 +70,7 @@ fn exit_of(reason: Option<Reason>) -> Exit {
             | Reason::WrongCluster
             | Reason::RequestTooOld
             | Reason::Overloaded
+            | Reason::ReplicaBehind
             | Reason::NoQuorum
             | Reason::OutcomeUnknown
             | Reason::DeadlineExceeded

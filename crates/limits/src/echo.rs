@@ -250,4 +250,18 @@ impl ClusterService for Echo {
     ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
         nothing()
     }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        nothing()
+    }
+
+    async fn replica_hash(
+        &self,
+        _: Request<v1::ReplicaHashRequest>,
+    ) -> Result<Response<v1::ReplicaHashResponse>, Status> {
+        nothing()
+    }
 }

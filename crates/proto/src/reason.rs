@@ -61,6 +61,8 @@ pub enum Reason {
     RequestTooOld,
     /// A queue or a memory budget is full.
     Overloaded,
+    /// The replica that is to lead has not caught up, or the leader does not hear of it.
+    ReplicaBehind,
     /// No majority of the shard's replicas is in touch, so nothing was tried.
     NoQuorum,
     /// The change was proposed, and nobody can say whether it was committed.
@@ -141,6 +143,7 @@ const fn row_of(reason: Reason) -> Row {
         // Certain for a caller who never sent the id before. One who did cannot learn any more what became of it.
         Reason::RequestTooOld => row("REQUEST_TOO_OLD", Code::FailedPrecondition, Refused, Never),
         Reason::Overloaded => row("OVERLOADED", Code::ResourceExhausted, Refused, Later),
+        Reason::ReplicaBehind => row("REPLICA_BEHIND", Code::FailedPrecondition, Refused, Later),
         Reason::NoQuorum => row("NO_QUORUM", Code::Unavailable, Refused, Later),
         Reason::OutcomeUnknown => row("OUTCOME_UNKNOWN", Code::Unknown, Unknown, Later),
         Reason::DeadlineExceeded => row("DEADLINE_EXCEEDED", Code::DeadlineExceeded, Unknown, Later),
@@ -152,7 +155,7 @@ const fn row_of(reason: Reason) -> Row {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Reason; 32] = [
+    pub const ALL: [Reason; 33] = [
         Reason::KeyEmpty,
         Reason::KeyTooLarge,
         Reason::ValueTooLarge,
@@ -179,6 +182,7 @@ impl Reason {
         Reason::HistoryGone,
         Reason::RequestTooOld,
         Reason::Overloaded,
+        Reason::ReplicaBehind,
         Reason::NoQuorum,
         Reason::OutcomeUnknown,
         Reason::DeadlineExceeded,

@@ -421,4 +421,44 @@ impl ClusterService for Node {
             }
         }
     }
+
+    /// Node 1 leads; node 2 votes, too; node 3 is behind; no other is there.
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let v1::TransferLeaderRequest { shard, to_node, .. } = request.into_inner();
+        let refused = |reason, message: &str| Err(v1::Error::new(reason, message).into());
+        match (shard, to_node) {
+            (3.., _) => refused(Reason::UnknownShard, "there is no such shard"),
+            (_, 0 | 2) => Ok(Response::new(v1::TransferLeaderResponse { shard, from_node: 1, leader_node: 2 })),
+            (_, 1) => Ok(Response::new(v1::TransferLeaderResponse { shard, from_node: 1, leader_node: 1 })),
+            (_, 3) => refused(Reason::ReplicaBehind, "the replica on node 3 lags by 1000 entries"),
+            (_, _) => refused(Reason::InvalidRequest, "no voter is there"),
+        }
+    }
+
+    /// Always the same; the replica of shard 2 has stopped.
+    async fn replica_hash(
+        &self,
+        request: Request<v1::ReplicaHashRequest>,
+    ) -> Result<Response<v1::ReplicaHashResponse>, Status> {
+        let shard = request.into_inner().shard;
+        if shard == 2 {
+            return Err(v1::Error::new(Reason::NoQuorum, "the replica has stopped").into());
+        }
+        Ok(Response::new(v1::ReplicaHashResponse {
+            node: 1,
+            shard,
+            replica: 10 + shard,
+            applied_index: 8,
+            applied_term: 3,
+            revision: self.state().clock,
+            hash: vec![0xab; 16].into(),
+            keys: 5,
+            records: 6,
+            bytes: 7,
+            version: "0.0.0-fake".into(),
+        }))
+    }
 }

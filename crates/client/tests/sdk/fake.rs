@@ -468,6 +468,31 @@ impl ClusterService for Node {
     ) -> Result<Response<v1::ReplaceNodeResponse>, Status> {
         Err(v1::Error::new(Reason::InvalidRequest, "there is nothing to replace").into())
     }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let v1::TransferLeaderRequest { shard, to_node, .. } = request.into_inner();
+        if shard > 1 {
+            return Err(v1::Error::new(Reason::UnknownShard, format!("no shard {shard}")).into());
+        }
+        let mut state = self.state.lock().unwrap();
+        let from_node = state.leader;
+        state.leader = to_node;
+        Ok(Response::new(v1::TransferLeaderResponse { shard, from_node, leader_node: to_node }))
+    }
+
+    /// A node's hash is what its replica holds: here the node's own number.
+    async fn replica_hash(
+        &self,
+        request: Request<v1::ReplicaHashRequest>,
+    ) -> Result<Response<v1::ReplicaHashResponse>, Status> {
+        let shard = request.into_inner().shard;
+        let hash = u128::from(self.node).to_be_bytes().to_vec().into();
+        let (node, version) = (self.node, "fake".to_owned());
+        Ok(Response::new(v1::ReplicaHashResponse { node, shard, hash, version, ..Default::default() }))
+    }
 }
 
 /// Waits for a condition; a test that waits in vain says for what.

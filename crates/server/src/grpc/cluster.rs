@@ -134,4 +134,18 @@ impl ClusterService for Cluster {
         tracing::info!("an operator lets this node be replaced");
         Ok(Response::new(v1::ReplaceNodeResponse {}))
     }
+
+    async fn transfer_leader(
+        &self,
+        _: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        Err(Status::unimplemented("this release cannot do that yet"))
+    }
+
+    async fn replica_hash(
+        &self,
+        _: Request<v1::ReplicaHashRequest>,
+    ) -> Result<Response<v1::ReplicaHashResponse>, Status> {
+        Err(Status::unimplemented("this release cannot do that yet"))
+    }
 }
