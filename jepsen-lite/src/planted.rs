@@ -118,7 +118,9 @@ impl Planted {
 fn faults_for(bug: Bug) -> &'static [&'static [&'static str]] {
     match bug {
         Bug::AckBeforeFsync => &[&["power-loss-all"]],
-        Bug::VoteNotPersisted => &[&["kill", "isolated-leader"], &["kill-all", "halves"], &["rolling-restart", "lossy"]],
+        Bug::VoteNotPersisted => {
+            &[&["kill", "isolated-leader"], &["kill-all", "halves"], &["rolling-restart", "lossy"]]
+        }
         Bug::FollowerServesReads => &[&["slow"], &["isolated-leader"]],
         Bug::ReadIndexWithoutQuorum => &[&["isolated-leader"]],
         Bug::RetryAppliedTwice => &[&["kill"], &["lossy"]],
@@ -135,7 +137,8 @@ fn faults_for(bug: Bug) -> &'static [&'static [&'static str]] {
 /// Who saw a broken promise, and the first one in words.
 fn seen(results: &Results) -> (BTreeSet<String>, String) {
     let (mut seen_by, mut headline) = (BTreeSet::new(), String::new());
-    let workloads = results.workloads.iter().flat_map(|judged| judged.checks.iter().map(|check| (judged.name.as_str(), check)));
+    let workloads =
+        results.workloads.iter().flat_map(|judged| judged.checks.iter().map(|check| (judged.name.as_str(), check)));
     let cluster = results.cluster.iter().map(|check| ("cluster", check));
     for (whose, Check { rule, verdict }) in workloads.chain(cluster) {
         if let Verdict::Invalid { explanation } = verdict {

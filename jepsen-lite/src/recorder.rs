@@ -4,6 +4,7 @@
 //! invocation is taken *before* anything is sent, that of a completion *after* the answer has come; and whoever does not know what
 //! became of its request never asks again under the same name ([`Process`] retires itself).
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -55,19 +56,7 @@ impl Recorder {
 
     /// How many operations that were asked for since then ended well.
     pub fn ok_since(&self, time_ns: u64) -> usize {
-        let events = self.events.lock().expect("no code panics while it holds this lock");
-        let mut asked = std::collections::BTreeMap::new();
-        let mut ok = 0;
-        for event in events.iter() {
-            match event.kind {
-                Kind::Invoke => {
-                    asked.insert(event.process.clone(), event.time);
-                }
-                Kind::Ok if asked.get(&event.process).is_some_and(|time| *time >= time_ns) => ok += 1,
-                _ => {}
-            }
-        }
-        ok
+        ok_since(&self.events.lock().expect("no code panics while it holds this lock"), time_ns)
     }
 
     /// Everything so far, numbered.
@@ -86,6 +75,22 @@ impl Recorder {
     fn write(&self, event: Event) {
         self.events.lock().expect("no code panics while it holds this lock").push(event);
     }
+}
+
+/// How many operations that were asked for since then ended well.
+pub fn ok_since(events: &[Event], time_ns: u64) -> usize {
+    let mut asked = BTreeMap::new();
+    let mut ok = 0;
+    for event in events {
+        match event.kind {
+            Kind::Invoke => {
+                asked.insert(&event.process, event.time);
+            }
+            Kind::Ok if asked.get(&event.process).is_some_and(|time| *time >= time_ns) => ok += 1,
+            _ => {}
+        }
+    }
+    ok
 }
 
 /// A logical process: one thing at a time, and a new name after each unknown outcome.

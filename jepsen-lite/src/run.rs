@@ -22,7 +22,7 @@ use clap::Args;
 use jepsen_checkers::{Event, Kind, Process, history};
 
 use crate::nemesis::NemesisName;
-use crate::results::Results;
+use crate::results::{FaultBand, Results};
 use crate::trouble::Trouble;
 use crate::workload::{self, WorkloadName};
 
@@ -162,21 +162,20 @@ fn history_file(name: &str) -> String {
     format!("history-{name}.jsonl")
 }
 
-/// The faults of a run as marks on the time line of a history.
-fn marks(results: &Results) -> Vec<Event> {
-    let mut marks = Vec::new();
-    for fault in &results.faults {
-        for (time, kind, value) in [
-            (fault.from_ns, Kind::Info, fault.what.clone()),
-            (fault.until_ns, Kind::Info, format!("over: {}", fault.what)),
-        ] {
-            let mut event = Event::new(time, 0, kind, fault.nemesis.clone());
+/// A history with the faults as marks on its time line. As it is written is how it is judged, so that a line that is named in a
+/// verdict is the line in the file.
+fn with_marks(mut events: Vec<Event>, faults: &[FaultBand]) -> Vec<Event> {
+    for fault in faults {
+        for (time, value) in [(fault.from_ns, fault.what.clone()), (fault.until_ns, format!("over: {}", fault.what))] {
+            let mut event = Event::new(time, 0, Kind::Info, fault.nemesis.clone());
             event.process = Process::Other("nemesis".into());
             event.value = value.into();
-            marks.push(event);
+            events.push(event);
         }
     }
-    marks
+    events.sort_by_key(|event| event.time);
+    events.iter_mut().enumerate().for_each(|(index, event)| event.index = index as u64);
+    events
 }
 
 fn fresh_directory(options: &RunOptions) -> Result<PathBuf, Trouble> {

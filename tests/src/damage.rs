@@ -44,7 +44,7 @@ pub fn middle_record(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Where the records begin in the last block: crc(4) length(2) type(1) payload.
-fn last_records(bytes: &[u8]) -> Vec<usize> {
+pub fn last_records(bytes: &[u8]) -> Vec<usize> {
     let mut at = bytes.len().saturating_sub(1) / BLOCK_BYTES * BLOCK_BYTES;
     let mut begins = Vec::new();
     while let Some(&[_, _, _, _, low, high, _]) = bytes[at..].first_chunk::<7>() {

@@ -63,7 +63,7 @@ pub struct Global {
     #[arg(short = 'w', long, global = true, value_name = "FORMAT", default_value = "table")]
     pub write_out: Format,
 
-    /// How long each request may take, retries included [default: 10s; import: 60s]
+    /// How long each request may take, retries included [default: 10s; import: 60s; cluster verify: 30s]
     #[arg(long, global = true, value_name = "DURATION", value_parser = duration::parse)]
     pub command_timeout: Option<Duration>,
 }
@@ -136,6 +136,8 @@ pub enum Lease {
 pub enum Cluster {
     /// Ask every node how it is
     Status(cmd::cluster_status::ClusterStatus),
+    /// Compare the replicas of every shard
+    Verify(cmd::cluster_verify::ClusterVerify),
 }
 
 /// About nodes.
@@ -150,4 +152,6 @@ pub enum Node {
 pub enum Shard {
     /// List the shards, their intervals of the ring and their replicas
     List(cmd::shard_list::ShardList),
+    /// Move the leadership of a shard to another node
+    TransferLeader(cmd::shard_transfer_leader::ShardTransferLeader),
 }

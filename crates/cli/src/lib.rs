@@ -109,8 +109,10 @@ async fn dispatch(args: Ringctl, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Lease(Lease::Inspect(inspect)) => inspect.run(&context, out).await,
         Command::Lease(Lease::Release(release)) => release.run(&context, out).await,
         Command::Cluster(Cluster::Status(status)) => status.run(&context, out).await,
+        Command::Cluster(Cluster::Verify(verify)) => verify.run(&context, out).await,
         Command::Node(Node::Replace(replace)) => replace.run(&context, out).await,
         Command::Shard(Shard::List(list)) => list.run(&context, out).await,
+        Command::Shard(Shard::TransferLeader(transfer)) => transfer.run(&context, out).await,
         Command::Bench(bench) => bench.run(&context, out).await,
         Command::Completions(completions) => completions.run(out),
     }?;

@@ -2,7 +2,7 @@
 
 use ringfence_client::{
     AcquireError, AddError, CasError, ConnectError, DeleteError, GetError, LockReadError, OutcomeUnknown, PutError,
-    Reason, Rejected, ReleaseError, ReplaceError, ScanError, Unavailable,
+    Reason, Rejected, ReleaseError, ReplaceError, ScanError, TransferLeaderError, Unavailable,
 };
 
 use crate::exit::{Exit, Failure};
@@ -211,6 +211,24 @@ impl From<ReplaceError> for Failure {
             ReplaceError::UnknownNode { .. } | ReplaceError::Rejected(_) => {
                 Failure::new(Exit::Refused, error.to_string())
                     .hint("`ringctl cluster status` shows which nodes are distrusted")
+            }
+        }
+    }
+}
+
+impl From<TransferLeaderError> for Failure {
+    fn from(error: TransferLeaderError) -> Failure {
+        let message = error.to_string();
+        match error {
+            TransferLeaderError::Unavailable(error) => error.into(),
+            // For a script it is no matter of how the command was written: no voter is there, or none that could.
+            TransferLeaderError::UnknownShard { .. } | TransferLeaderError::Rejected(_) => {
+                Failure::new(Exit::Refused, message).hint("`ringctl shard list` shows the shards and their voters")
+            }
+            TransferLeaderError::Behind { .. } => Failure::new(Exit::Refused, message)
+                .hint("`ringctl cluster status` shows which nodes answer, and how far their replicas are"),
+            TransferLeaderError::Unknown { .. } => {
+                Failure::new(Exit::OutcomeUnknown, message).hint("`ringctl cluster status` shows who leads")
             }
         }
     }

@@ -13,6 +13,14 @@ use crate::config::parse_endpoint;
 use crate::errors::{Outcome, Rejected, Unavailable};
 use crate::routing::Place;
 
+mod agreement;
+mod replica_hash;
+mod transfer;
+
+pub use agreement::{Agreement, ShardAgreement};
+pub use replica_hash::{HashedAt, ReplicaHash, ReplicaHashError, StateHash};
+pub use transfer::{TransferLeaderError, Transferred};
+
 /// How long one node may take before the next one is asked.
 const NODE_ATTEMPT: Duration = Duration::from_secs(2);
 

@@ -59,7 +59,9 @@ mod session;
 
 pub use client::Client;
 pub use cluster::{
-    ClusterInfo, DiskStatus, Distrust, NodeInfo, NodeStatus, ReplaceError, ReplicaStatus, ShardInfo, StatusError,
+    Agreement, ClusterInfo, DiskStatus, Distrust, HashedAt, NodeInfo, NodeStatus, ReplaceError, ReplicaHash,
+    ReplicaHashError, ReplicaStatus, ShardAgreement, ShardInfo, StateHash, StatusError, TransferLeaderError,
+    Transferred,
 };
 pub use config::{ClientConfig, ConnectError};
 pub use errors::{Outcome, OutcomeUnknown, Rejected, Unavailable};

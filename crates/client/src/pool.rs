@@ -126,6 +126,28 @@ impl Link {
         }
     }
 
+    /// Has a shard's leader hand over, wherever it is.
+    pub(crate) async fn transfer_leader(
+        &self,
+        request: v1::TransferLeaderRequest,
+        within: Duration,
+    ) -> Result<v1::TransferLeaderResponse, Failure> {
+        let mut client = self.cluster_client();
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(within);
+        asked(within, client.transfer_leader(request)).await
+    }
+
+    /// What the node's own replica of a shard holds.
+    pub(crate) async fn replica_hash(
+        &self,
+        request: v1::ReplicaHashRequest,
+        within: Duration,
+    ) -> Result<v1::ReplicaHashResponse, Failure> {
+        let mut client = self.cluster_client();
+        asked(within, client.replica_hash(request)).await
+    }
+
     fn session(&self) -> Arc<Session> {
         let mut session = lock(&self.session);
         match &*session {
@@ -182,6 +204,24 @@ fn told(result: v1::Result) -> Result<Told, Failure> {
         None => {
             Err(Failure::Answered(v1::Error::new(Reason::Internal, "the answer is of an unknown kind; update the SDK")))
         }
+    }
+}
+
+/// How a unary call about the cluster ended. A status that no node of ours has made is a broken connection.
+async fn asked<T>(
+    within: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Failure> {
+    match timeout(within, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) if never_connected(&status) => Err(Failure::NotSent(describe(&status))),
+        Ok(Err(status)) => match explained(&status) {
+            error if error.reason().is_none() && status.code() == tonic::Code::Unavailable => {
+                Err(Failure::Broken(error.message))
+            }
+            error => Err(Failure::Answered(error)),
+        },
+        Err(_) => Err(Failure::Silent),
     }
 }
 

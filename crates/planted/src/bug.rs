@@ -166,7 +166,8 @@ mod tests {
     fn every_bug_has_a_name_of_its_own_and_is_found_by_it() {
         for bug in Bug::ALL {
             assert_eq!(bug.name().parse(), Ok(bug));
-            let is_kebab = bug.name().split('-').all(|word| word.chars().all(|c| c.is_ascii_lowercase()) && word != "");
+            let is_kebab =
+                bug.name().split('-').all(|word| word.chars().all(|c| c.is_ascii_lowercase()) && !word.is_empty());
             assert!(is_kebab, "{bug}");
             assert!(bug.description().ends_with('.') && !bug.description().contains("  "), "{bug}");
         }

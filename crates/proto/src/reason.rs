@@ -61,7 +61,7 @@ pub enum Reason {
     RequestTooOld,
     /// A queue or a memory budget is full.
     Overloaded,
-    /// The replica that is to lead has not caught up, or the leader does not hear of it.
+    /// The one replica that this is about has not caught up, is not heard of, or has stopped.
     ReplicaBehind,
     /// No majority of the shard's replicas is in touch, so nothing was tried.
     NoQuorum,

@@ -16,6 +16,7 @@ use crate::descriptor_cell::DescriptorCell;
 use crate::flushed::Flushed;
 use crate::locks::{LockChanges, Locks};
 use crate::log_store::{Durable, io_error};
+use crate::moments::Moments;
 use crate::raft::{
     LogId, Replies, Snapshot, SnapshotMeta, StoredMembership, Types, Unreadable, decode_membership, encode_membership,
     log_id, position, replicas_of,
@@ -37,6 +38,7 @@ pub(crate) struct Machine {
     applied_bytes: AppliedBytes,
     descriptor: DescriptorCell,
     locks: Locks,
+    moments: Moments,
 }
 
 /// How many bytes of entries were applied since this replica started. Tells when the log is worth purging.
@@ -61,8 +63,9 @@ impl Machine {
         applied_bytes: AppliedBytes,
         descriptor: DescriptorCell,
         locks: Locks,
+        moments: Moments,
     ) -> Machine {
-        Machine { shard, replica, state, thread, durable, flushed, applied_bytes, descriptor, locks }
+        Machine { shard, replica, state, thread, durable, flushed, applied_bytes, descriptor, locks, moments }
     }
 
     /// The descriptor in the state is another one now.
@@ -125,6 +128,7 @@ impl Machine {
                     replies
                 }
             };
+            self.moments.reached(at.index, &self.state);
             if let Some(responder) = responder {
                 responder.send(Replies(replies));
             }

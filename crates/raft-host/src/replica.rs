@@ -28,6 +28,7 @@ use crate::lease_expiry;
 use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
+use crate::moments::Moments;
 use crate::network::Link;
 use crate::proposer::{Office, Proposer, leader_node};
 use crate::raft::{Raft, position};
@@ -61,6 +62,7 @@ pub(crate) struct Replica {
     pub inbound: Inbound,
     pub flushed: Flushed,
     pub locks: Locks,
+    pub moments: Moments,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -86,6 +88,7 @@ impl Replica {
         let flushed = log_store.flushed();
         let locks = Locks::default();
         locks.reload(&state.view(), shard).map_err(|e| HostError::Unreadable { shard, reason: e.reason })?;
+        let moments = Moments::default();
         let machine = Machine::new(
             shard,
             replica,
@@ -96,6 +99,7 @@ impl Replica {
             applied_bytes.clone(),
             descriptor.clone(),
             locks.clone(),
+            moments.clone(),
         );
         let holds = Holds::default();
         let link = Link {
@@ -142,7 +146,20 @@ impl Replica {
             tokio::spawn(expiry::run(shard, raft.clone(), state.clone(), proposer.clone(), clock.clone())),
             tokio::spawn(of_leases),
         ];
-        Ok(Replica { shard, replica, descriptor, raft, state, proposer, reader, inbound, flushed, locks, tasks })
+        Ok(Replica {
+            shard,
+            replica,
+            descriptor,
+            raft,
+            state,
+            proposer,
+            reader,
+            inbound,
+            flushed,
+            locks,
+            moments,
+            tasks,
+        })
     }
 
     /// Stops Raft and the tasks. What is in the log stays there.

@@ -28,6 +28,10 @@ pub struct Shard {
     pub(crate) slot: Arc<Slot>,
 }
 
+/// How many entries a replica may lack to be asked to lead. A failed transfer can leave no leader (openraft issue 2088), so
+/// only one that is right behind gets it.
+pub(crate) const LAG_MAX: u64 = 64;
+
 /// What a replica of this node is, as it sees itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardStatus {
@@ -95,6 +99,15 @@ pub enum TransferError {
         /// By how much.
         entries: u64,
     },
+    /// The leader has heard nothing of the replica there for a while.
+    #[error("the leader hears nothing from the replica on {0}; look whether that node is up")]
+    Silent(NodeId),
+    /// There is no other voter.
+    #[error("the shard has no other voting replica to lead it")]
+    OnlyVoter,
+    /// The shard elected another one meanwhile.
+    #[error("{0} was elected instead")]
+    Another(NodeId),
     /// It did not happen in time; the shard elects a leader by itself.
     #[error("the transfer did not finish in time; the shard elects a leader by itself")]
     TimedOut,
@@ -114,7 +127,7 @@ impl Shard {
         self.slot.replica_id
     }
 
-    fn replica(&self) -> Result<Arc<Replica>, String> {
+    pub(crate) fn replica(&self) -> Result<Arc<Replica>, String> {
         self.slot.replica()
     }
 
@@ -232,17 +245,25 @@ impl Shard {
     /// Hands leadership to the replica on a node, which must have caught up. Reads and writes pause meanwhile.
     pub async fn transfer_leader(&self, to: NodeId) -> Result<(), TransferError> {
         let replica = self.replica().map_err(TransferError::Stopped)?;
+        let me = replica.replica.0;
         let target = self.ask_to_lead(to).await?;
         let moved = replica
             .raft
             .wait(Some(TRANSFER_TIMEOUT))
-            .metrics(|m| m.current_leader == Some(target), "leadership is transferred")
+            .metrics(
+                |m| target == me || m.current_leader.is_some_and(|leader| leader != me),
+                "leadership is transferred",
+            )
             .await;
-        if moved.is_err() {
-            let _ = replica.raft.trigger().elect(false).await;
-            return Err(TransferError::TimedOut);
+        match moved {
+            Ok(metrics) if metrics.current_leader == Some(target) => Ok(()),
+            // It would be deposed by an election of ours.
+            Ok(_) => Err(self.leader().map_or(TransferError::TimedOut, TransferError::Another)),
+            Err(_) => {
+                let _ = replica.raft.trigger().elect(false).await;
+                Err(TransferError::TimedOut)
+            }
         }
-        Ok(())
     }
 
     /// Asks the replica on a node to stand for election, and the others to vote before they have lost patience. Does not wait for
@@ -265,8 +286,7 @@ impl Shard {
             }
             let matched = replication.get(&target).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
             let entries = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
-            // A failed transfer can leave no leader (openraft issue 2088), so only a replica that is right behind gets it.
-            if entries > 64 {
+            if entries > LAG_MAX {
                 return Err(TransferError::Behind { node: to, entries });
             }
             target

@@ -41,6 +41,7 @@ use crate::mint::Mint;
 use crate::newcomer;
 use crate::peers::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::rejoin::Rejoin;
+use crate::replica_hash::Hashing;
 use crate::room::Room;
 use crate::tasks;
 use crate::transport::{PeerTransport, with_causes};
@@ -316,7 +317,8 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, ending: Ending) {
         LockServer::max_encoding_message_size,
     );
     let election = ElectionServer::new(grpc::election::ElectionService { gateway: gateway.clone() });
-    let cluster = ClusterServiceServer::new(grpc::cluster::Cluster { gateway: gateway.clone() });
+    let cluster =
+        ClusterServiceServer::new(grpc::cluster::Cluster { gateway: gateway.clone(), hashing: Hashing::default() });
     let node = grpc::node::Node { gateway, stopping: ending.stopping.clone(), quiet: ending.quiet.clone() };
     let node = limited(
         NodeServiceServer::new(node),

@@ -63,7 +63,7 @@ pub use apply::{Applied, apply};
 pub use codec::{DecodeError, FORMAT_VERSION, decode_reply, encode_reply};
 pub use collect::collectable;
 pub use command::{Action, Command, Condition, Entry, Limits, MetaCommand, Mutation, NodeInfo, Request};
-pub use digest::digest;
+pub use digest::{Digest, digest, digest_while};
 pub use keys::{shard_records, space_range};
 pub use lock::{
     Acquire, HeldAs, LeasePage, LeaseQuery, LeaseRef, LeaseTimes, LeaseView, LockCommand, LockView, TicketView,

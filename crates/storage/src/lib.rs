@@ -26,4 +26,4 @@ pub use data_dir::{ClaimedDir, DataDir, Identity, NodeStorage};
 pub use error::StorageError;
 pub use log::{Done, GroupLog, LogDb, LogRecord, LogState};
 pub use position::LogPosition;
-pub use state::{Collection, Install, ReplicaRecord, ShardExport, SnapshotView, StateDb, StateView};
+pub use state::{Collection, Install, ReplicaHash, ReplicaRecord, ShardExport, SnapshotView, StateDb, StateView};

@@ -2,8 +2,8 @@
 
 use jepsen_checkers::{Event, History, Outcome, Verdict, Why};
 
-use super::{RunOptions, history_file, marks};
-use crate::recorder::Recorder;
+use super::{RunOptions, history_file, with_marks};
+use crate::recorder::{Recorder, ok_since};
 use crate::results::{Check, Coverage, FaultBand, Judged, Results, Sighting};
 use crate::trouble::Trouble;
 use crate::workload::Workload;
@@ -59,11 +59,12 @@ impl Judgement {
         let mut ended_ns = self.worked_ns.1;
         for (workload, recorder) in workloads.iter().zip(recorders) {
             ended_ns = ended_ns.max(recorder.now_ns());
-            match self.judge_one(&**workload, recorder) {
+            let events = with_marks(recorder.events(), &self.faults);
+            match self.judge_one(&**workload, &events) {
                 Ok(one) => judged.push(one),
                 Err(problem) => self.troubles.push(Trouble::Harness(format!("{}: {problem}", workload.name()))),
             }
-            histories.push((workload.name().to_owned(), recorder.events()));
+            histories.push((workload.name().to_owned(), events));
         }
         let mut results = Results {
             command: self.command,
@@ -81,18 +82,12 @@ impl Judgement {
             sightings: self.sightings,
         };
         add_up(&mut results, &self.troubles);
-        let marks = marks(&results);
-        for (_, events) in &mut histories {
-            events.extend(marks.iter().cloned());
-            events.sort_by_key(|event| event.time);
-            events.iter_mut().enumerate().for_each(|(index, event)| event.index = index as u64);
-        }
         (results, histories)
     }
 
-    fn judge_one(&self, workload: &dyn Workload, recorder: &Recorder) -> Result<Judged, String> {
-        let history =
-            History::from_events(recorder.events()).map_err(|error| format!("its history is malformed: {error}"))?;
+    fn judge_one(&self, workload: &dyn Workload, events: &[Event]) -> Result<Judged, String> {
+        let history = History::from_events(events.iter().cloned());
+        let history = history.map_err(|error| format!("its history is malformed: {error}"))?;
         let checks = workload.judge(&history, self.seconds).map_err(|error| error.to_string())?;
         let count = |outcome| history.operations.iter().filter(|op| op.outcome == outcome).count();
         Ok(Judged {
@@ -103,7 +98,7 @@ impl Judgement {
             ok: count(Outcome::Ok),
             failed: count(Outcome::Fail),
             unknown: count(Outcome::Unknown),
-            ok_after_healing: self.healed_ns.map_or(0, |healed| recorder.ok_since(healed)),
+            ok_after_healing: self.healed_ns.map_or(0, |healed| ok_since(events, healed)),
         })
     }
 }

@@ -101,7 +101,12 @@ struct Play<'a> {
 type Placed = (usize, Box<dyn Nemesis>);
 
 impl Play<'_> {
-    async fn acts(&mut self, work: &Path, nemeses: &mut [Placed], say: &mut (dyn FnMut(&str) + Send)) -> Result<(), Trouble> {
+    async fn acts(
+        &mut self,
+        work: &Path,
+        nemeses: &mut [Placed],
+        say: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), Trouble> {
         let seed = self.options.seed.expect("settled");
         let mut demands = Demands::default();
         if let Some(bug) = &self.options.plant {

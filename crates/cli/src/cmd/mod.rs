@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cas;
 pub mod cluster_status;
+pub mod cluster_verify;
 pub mod completions;
 pub mod del;
 pub mod elect;
@@ -18,3 +19,4 @@ pub mod node_replace;
 pub mod put;
 pub mod scan;
 pub mod shard_list;
+pub mod shard_transfer_leader;

@@ -77,3 +77,59 @@ fn a_distrusted_node_is_shown_and_replaced_when_asked_to() {
     assert_eq!(status["nodes"][0]["distrust"]["waiting"], false);
     assert_eq!(status["nodes"][0]["distrust"]["replicas"], 3);
 }
+
+/// A script that drains a node goes by the exit code: done or nothing to do, or refused with nothing done.
+#[test]
+fn leadership_is_moved_or_refused_with_a_reason() {
+    let fake = FakeNode::start();
+    let shown = ringctl(&fake, ["shard", "transfer-leader", "1"]);
+    assert_eq!(shown.ok(), "Leadership of s1 transferred from n1 to n2\n");
+    assert_eq!(ringctl(&fake, ["shard", "transfer-leader", "0", "--to", "1"]).ok(), "n1 leads s0 already\n");
+    let moved = parsed(ringctl(&fake, ["shard", "transfer-leader", "1", "--to", "2", "-w", "json"]).ok());
+    assert_eq!(moved, json!({"shard": "1", "from_node": "1", "leader_node": "2", "transferred": true}));
+    let stayed = parsed(ringctl(&fake, ["shard", "transfer-leader", "1", "--to", "1", "-w", "json"]).ok());
+    assert_eq!((&stayed["transferred"], &stayed["leader_node"]), (&json!(false), &json!("1")));
+
+    ringctl(&fake, ["shard", "transfer-leader", "7"]).fails(4, "there is no such shard");
+    ringctl(&fake, ["shard", "transfer-leader", "1", "--to", "3"]).fails(4, "lags by 1000 entries");
+    ringctl(&fake, ["shard", "transfer-leader", "1", "--to", "9"]).fails(4, "no voter is there");
+    for bad in [&["s1"][..], &["-1"], &["1", "--to", "0"], &["1", "--to"], &[]] {
+        let ran = ringctl(&fake, [&["shard", "transfer-leader"], bad].concat());
+        assert_eq!((ran.code, ran.text()), (3, ""), "{bad:?}: {}", ran.stderr);
+    }
+}
+
+/// One line per shard, and an exit code that tells "differ" from "could not be compared".
+#[test]
+fn verify_says_of_each_shard_whether_its_replicas_are_equal() {
+    let fake = FakeNode::start();
+    let ran = ringctl(&fake, ["cluster", "verify", "--command-timeout", "200ms"]);
+    assert_eq!(ran.code, 5, "{}", ran.stderr);
+    assert!(ran.stderr.contains("not all replicas could be compared: s2"), "{}", ran.stderr);
+    let hash = "ab".repeat(16);
+    let lines: Vec<&str> = ran.text().lines().collect();
+    assert_eq!(lines[0], "SHARD  RESULT          APPLIED  KEYS  HASH");
+    assert_eq!(lines[1], format!("s0     equal           8        5     n1 {hash}"));
+    assert_eq!(lines[2], format!("s1     equal           8        5     n1 {hash}"));
+    assert!(
+        lines[3].starts_with("s2     not comparable") && lines[3].contains("the replica has stopped"),
+        "{}",
+        lines[3]
+    );
+    assert_eq!(lines.len(), 4);
+
+    let ran = ringctl(&fake, ["cluster", "verify", "--command-timeout", "200ms", "-w", "json"]);
+    let verified = parsed(ran.text());
+    assert_eq!((ran.code, &verified["equal"]), (5, &json!(false)));
+    let expected = json!({
+        "shard": "1", "result": "equal", "why": null,
+        "replicas": [{
+            "node": "1", "replica": "11", "applied_index": "8", "applied_term": "3", "revision": "7000000000000000000",
+            "hash": hash, "keys": "5", "records": "6", "bytes": "7",
+        }],
+    });
+    assert_eq!(verified["shards"][1], expected);
+    assert_eq!(verified["shards"][2]["result"], "not_comparable");
+    let lines = ringctl(&fake, ["cluster", "verify", "--command-timeout", "200ms", "-w", "ndjson"]);
+    assert_eq!(lines.text().lines().map(parsed).nth(1), Some(expected));
+}

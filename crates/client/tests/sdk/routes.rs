@@ -1,6 +1,10 @@
 //! Which node is asked, and what is learnt from its answer.
 
-use ringfence_client::{NodeId, Reason, ShardId, StatusError};
+use std::time::Duration;
+
+use ringfence_client::{
+    NodeId, Outcome, Reason, ReplicaHashError, ShardId, StateHash, StatusError, TransferLeaderError,
+};
 use ringfence_proto::{metadata, v1};
 
 use crate::fake::{Cluster, Fault, answer};
@@ -73,4 +77,53 @@ async fn nodes_are_learnt_from_the_first_one_and_asked_for_their_status() {
     assert_eq!(unknown, StatusError::UnknownNode { node: NodeId(9) });
     let unknown = db.status_of(NodeId(1), ShardId(5)).await.unwrap_err();
     assert!(matches!(unknown, StatusError::UnknownShard { shard: ShardId(5), .. }), "{unknown:?}");
+}
+
+/// Whoever moved a leader should not be sent astray by it; and a transfer that was asked for must not be reported as certain if its
+/// answer was lost.
+#[tokio::test]
+async fn a_leader_that_was_moved_is_asked_next() {
+    let cluster = Cluster::start(2).await;
+    let db = cluster.client().await;
+    cluster.state.lock().unwrap().leader = 1;
+    let moved = db.transfer_leader(ShardId(1), Some(NodeId(2))).await.unwrap();
+    assert_eq!((moved.from, moved.leader), (NodeId(1), NodeId(2)));
+    db.put("k", "v").await.unwrap();
+    assert_eq!(nodes_asked(&cluster), [2]);
+    let unknown = db.transfer_leader(ShardId(9), None).await.unwrap_err();
+    assert!(matches!(unknown, TransferLeaderError::UnknownShard { .. }), "{unknown:?}");
+    assert_eq!(unknown.outcome(), Outcome::Refused);
+
+    // A node that is down is passed over. One that accepts and says nothing may have begun.
+    cluster.kill(1).await;
+    let moved = db.transfer_leader(ShardId(1), Some(NodeId(2))).await.unwrap();
+    assert_eq!(moved.leader, NodeId(2));
+    let paused = Cluster::start(1).await;
+    let _silent = paused.add_paused_node(2).await;
+    let db = paused.client_with(|config| config.timeout = Duration::from_secs(2)).await;
+    db.describe().await.unwrap();
+    let mut ends = Vec::new();
+    for _ in 0..4 {
+        ends.push(db.transfer_leader(ShardId(1), None).await);
+    }
+    let unknown = |end: &Result<_, TransferLeaderError>| end.as_ref().is_err_and(|e| e.outcome() == Outcome::Unknown);
+    assert!(ends.iter().any(unknown), "the silent one was asked first at least once: {ends:?}");
+    assert!(ends.iter().any(Result::is_ok), "and the other one: {ends:?}");
+}
+
+/// The fake's nodes hold different things, and say so.
+#[tokio::test]
+async fn hashes_are_told_by_the_node_that_was_meant() {
+    let cluster = Cluster::start(2).await;
+    let db = cluster.client().await;
+    for node in [1, 2] {
+        let hash = db.replica_hash(NodeId(node), ShardId(1)).await.unwrap();
+        assert_eq!((hash.node, hash.hash), (NodeId(node), StateHash(node.into())));
+        assert_eq!(hash.hash.to_string(), format!("{node:032x}"));
+    }
+    let nobody = db.replica_hash(NodeId(9), ShardId(1)).await;
+    assert_eq!(nobody, Err(ReplicaHashError::UnknownNode { node: NodeId(9) }));
+    cluster.kill(2).await;
+    let gone = db.replica_hash(NodeId(2), ShardId(1)).await;
+    assert!(matches!(gone, Err(ReplicaHashError::Unavailable(_))), "{gone:?}");
 }

@@ -2,9 +2,11 @@
 
 mod cluster;
 mod groups;
+mod hand_over;
 mod locks;
 mod power_loss;
 mod replace;
+mod replica_hash;
 mod sessions;
 mod slow_disk;
 mod storage_suite;

@@ -17,6 +17,7 @@ use crate::descriptor_cell::DescriptorCell;
 use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
+use crate::moments::Moments;
 use crate::raft::{RaftEntry, log_id};
 
 const SHARD: ShardId = ShardId(1);
@@ -47,6 +48,7 @@ async fn nothing_is_applied_before_the_own_log_has_it() {
         AppliedBytes::default(),
         DescriptorCell::new(Some(descriptor)),
         Locks::default(),
+        Moments::default(),
     );
     let applied = || state.replica(SHARD).unwrap().unwrap().applied.map_or(0, |applied| applied.index);
     let committed = |index| stream::iter([Ok((blank(index), None))]);

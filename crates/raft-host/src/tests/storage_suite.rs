@@ -14,6 +14,7 @@ use crate::flushed::Flushed;
 use crate::locks::Locks;
 use crate::log_store::{Durable, LogStore};
 use crate::machine::{AppliedBytes, Machine};
+use crate::moments::Moments;
 use crate::raft::Types;
 
 const SHARD: ShardId = ShardId(1);
@@ -44,6 +45,7 @@ fn stores(storage: &NodeStorage) -> (ApplyPool, LogStore, Machine) {
         applied_bytes,
         descriptor,
         Locks::default(),
+        Moments::default(),
     );
     (pool, log, machine)
 }

@@ -13,10 +13,13 @@ use tonic::{Request, Response, Status};
 use super::status;
 use crate::VERSION;
 use crate::gateway::Gateway;
+use crate::replica_hash::Hashing;
+use crate::{deadline, hand_over};
 
 /// The service.
 pub(crate) struct Cluster {
     pub gateway: Arc<Gateway>,
+    pub hashing: Hashing,
 }
 
 impl Cluster {
@@ -137,15 +140,17 @@ impl ClusterService for Cluster {
 
     async fn transfer_leader(
         &self,
-        _: Request<v1::TransferLeaderRequest>,
+        request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        Err(Status::unimplemented("this release cannot do that yet"))
+        let deadline = deadline::of_unary(request.metadata());
+        let response = hand_over::answer(&self.gateway, request.into_inner(), deadline).await?;
+        Ok(Response::new(response))
     }
 
     async fn replica_hash(
         &self,
-        _: Request<v1::ReplicaHashRequest>,
+        request: Request<v1::ReplicaHashRequest>,
     ) -> Result<Response<v1::ReplicaHashResponse>, Status> {
-        Err(Status::unimplemented("this release cannot do that yet"))
+        Ok(Response::new(self.hashing.answer(&self.gateway, request.into_inner()).await?))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringfence_proto::v1::Error;
 use ringfence_proto::{InvalidRequestId, Reason, metadata};
-use ringfence_raft_host::{ProposeError, ReadError, TakeError};
+use ringfence_raft_host::{HashError, ProposeError, ReadError, TakeError, TransferError};
 use ringfence_state_machine::{ReadRefusal, Refusal, Unreadable};
 use ringfence_types::{ClusterId, KeyError, NodeId, ShardId, TagError, ValueError};
 
@@ -92,6 +92,12 @@ pub(crate) fn wrong_cluster(wanted: u64, here: ClusterId) -> Error {
 pub(crate) fn unknown_shard(shard: ShardId) -> Error {
     let message =
         format!("there is no shard {} that this node knows of. ClusterService.Describe lists the shards", shard.0);
+    Error::new(Reason::UnknownShard, message).with(metadata::SHARD, shard.0)
+}
+
+/// The shard is elsewhere, and what was asked for is about the replica of this node.
+pub(crate) fn no_replica_here(shard: ShardId, here: NodeId) -> Error {
+    let message = format!("node {} has no replica of shard {}. ClusterService.Describe tells who has", here.0, shard.0);
     Error::new(Reason::UnknownShard, message).with(metadata::SHARD, shard.0)
 }
 
@@ -302,4 +308,27 @@ pub(crate) fn take(shard: ShardId, error: &TakeError) -> Error {
         TakeError::Stopped(_) => Error::new(Reason::NoQuorum, message),
     };
     error.with(metadata::SHARD, shard.0)
+}
+
+/// Leadership that was not handed over, except `NotLeader`, as above.
+pub(crate) fn transfer(shard: ShardId, error: &TransferError) -> Error {
+    let message = format!("shard {}: {error}", shard.0);
+    let error = match error {
+        TransferError::NotLeader => return not_leader(shard, None),
+        TransferError::NoReplica(_) | TransferError::OnlyVoter => Error::new(Reason::InvalidRequest, message),
+        TransferError::Behind { .. } | TransferError::Silent(_) => Error::new(Reason::ReplicaBehind, message),
+        TransferError::Another(_) | TransferError::TimedOut => Error::new(Reason::OutcomeUnknown, message),
+        TransferError::Stopped(_) => Error::new(Reason::NoQuorum, message),
+    };
+    error.with(metadata::SHARD, shard.0)
+}
+
+/// A replica that has no hash.
+pub(crate) fn hash(shard: ShardId, error: &HashError) -> Error {
+    match error {
+        HashError::Storage(error) => internal(&format!("shard {}: {error}", shard.0)),
+        HashError::Stopped(_) | HashError::Empty => {
+            Error::new(Reason::ReplicaBehind, format!("shard {}: {error}", shard.0)).with(metadata::SHARD, shard.0)
+        }
+    }
 }

@@ -109,7 +109,7 @@ struct World {
     expected: Vec<Vec<Reply>>,
     replicas: Vec<Replica>,
     /// Of the first replica that got there, per number of applied entries.
-    digests: BTreeMap<usize, u64>,
+    digests: BTreeMap<usize, Digest>,
 
     now_ms: u64,
     lease_clock_ms: u64,

@@ -5,6 +5,7 @@ mod conformance;
 mod data_dir;
 mod distrust;
 mod fixture;
+mod hash;
 mod install;
 mod log;
 mod log_random;
