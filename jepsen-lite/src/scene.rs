@@ -42,10 +42,9 @@ impl Scene {
         &self.clients[worker % self.clients.len()]
     }
 
-    /// The plain channel that a worker uses, and to whom it leads.
-    pub fn channel(&self, worker: usize) -> (NodeId, Channel) {
-        let (node, channel) = self.plain.iter().nth(worker % self.plain.len()).expect("a cluster has nodes");
-        (*node, channel.clone())
+    /// Plain gRPC to any node, whatever its standing.
+    pub fn any_node(&self, dice: &mut Dice) -> Channel {
+        self.plain.values().nth(dice.within(0..self.plain.len() as u64) as usize).expect("a cluster has nodes").clone()
     }
 
     /// A new logical process.

@@ -5,7 +5,6 @@ use jepsen_checkers::{Enough, History, Model, Settings, Unfit, Verdict, bounds, 
 use ringfence_client::{AddError, Client};
 use ringfence_tests::Dice;
 use serde_json::json;
-use tonic::transport::Channel;
 
 use super::reading::{self, What, sum};
 use super::{Workload, enough, keys};
@@ -28,7 +27,6 @@ struct Worker {
     /// Those who look, right after an addition.
     witnesses: Vec<Process>,
     client: Client,
-    plain: Channel,
 }
 
 impl Workload for Counters {
@@ -50,13 +48,12 @@ impl Workload for Counters {
             process: scene.process(),
             witnesses: reading::everyone(&scene),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             scene,
         };
         Box::pin(async move {
             while !worker.scene.is_over() {
                 worker.step().await;
-                worker.scene.think(&mut worker.dice, 70).await;
+                worker.scene.think(&mut worker.dice, 80).await;
             }
             Ok(())
         })
@@ -86,7 +83,9 @@ impl Worker {
         let some = self.dice.within(1..5) as i64;
         match self.dice.within(0..100) {
             0..15 => _ = reading::read(&mut self.process, &self.client, What::of(&key, sum)).await,
-            15..35 => reading::read_at(&mut self.process, self.plain.clone(), What::of(&key, sum)).await,
+            15..35 => {
+                reading::read_at(&mut self.process, self.scene.any_node(&mut self.dice), What::of(&key, sum)).await
+            }
             35..60 => self.add(&key, some, None, None).await,
             60..80 => self.add(&key, -some, Some(0), None).await,
             _ => self.add(&key, some, None, Some(MAX)).await,

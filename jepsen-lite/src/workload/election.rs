@@ -8,7 +8,6 @@ use ringfence_client::{Client, Fence, Leader, LockReadError, Observer};
 use ringfence_tests::Dice;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 use super::leasing::{self, Demand, Guarded, Told};
 use super::{Workload, enough};
@@ -34,7 +33,6 @@ struct Candidate {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
     number: usize,
     next: u64,
     old: Vec<(u64, Fence)>,
@@ -61,7 +59,6 @@ impl Workload for Election {
             dice: scene.dice(worker),
             process: scene.process(),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             number: worker,
             next: 0,
             old: Vec::new(),
@@ -104,7 +101,7 @@ impl Candidate {
                 let election = guarded(self.dice.within(0..ELECTIONS));
                 match self.dice.percent(50) {
                     true => _ = election.read(&mut self.process, &self.client).await,
-                    false => election.read_at(&mut self.process, self.plain.clone()).await,
+                    false => election.read_at(&mut self.process, self.scene.any_node(&mut self.dice)).await,
                 }
             }
         }

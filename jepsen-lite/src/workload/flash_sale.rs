@@ -6,7 +6,6 @@ use jepsen_checkers::{History, Model, Settings, Unfit, Verdict, bounds, judge, s
 use ringfence_client::{AddError, Client};
 use ringfence_tests::Dice;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::reading::{self, What, sum};
 use super::{Workload, enough, keys};
@@ -27,7 +26,6 @@ struct Worker {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
 }
 
 impl Workload for FlashSale {
@@ -44,13 +42,8 @@ impl Workload for FlashSale {
     }
 
     fn work(&self, scene: Scene, worker: usize) -> BoxFuture<'static, Result<(), String>> {
-        let mut worker = Worker {
-            dice: scene.dice(worker),
-            process: scene.process(),
-            client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
-            scene,
-        };
+        let mut worker =
+            Worker { dice: scene.dice(worker), process: scene.process(), client: scene.client(worker).clone(), scene };
         Box::pin(async move {
             while !worker.scene.is_over() {
                 worker.step().await;
@@ -92,7 +85,9 @@ impl Worker {
             0..70 => self.buy(&article).await,
             70..80 => self.restock(&article).await,
             80..90 => _ = reading::read(&mut self.process, &self.client, What::of(&article, sum)).await,
-            _ => reading::read_at(&mut self.process, self.plain.clone(), What::of(&article, sum)).await,
+            _ => {
+                reading::read_at(&mut self.process, self.scene.any_node(&mut self.dice), What::of(&article, sum)).await
+            }
         }
     }
 

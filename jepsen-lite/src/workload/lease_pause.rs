@@ -10,7 +10,6 @@ use futures::future::{BoxFuture, join_all};
 use jepsen_checkers::{History, Unfit, Verdict};
 use ringfence_client::{Client, Lease};
 use ringfence_tests::Dice;
-use tonic::transport::Channel;
 
 use super::Workload;
 use super::leasing::{self, Demand, Guarded, Told};
@@ -32,7 +31,6 @@ struct Worker {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
     number: usize,
     next: u64,
 }
@@ -56,7 +54,6 @@ impl Workload for LeasePause {
             dice: scene.dice(worker),
             process: scene.process(),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             number: worker,
             next: 0,
             scene,
@@ -147,7 +144,7 @@ impl Worker {
             if self.dice.percent(60) { long(self.dice.within(0..LONG)) } else { short(self.dice.within(0..SHORT)) };
         match self.dice.percent(50) {
             true => _ = lock.read(&mut self.process, &self.client).await,
-            false => lock.read_at(&mut self.process, self.plain.clone()).await,
+            false => lock.read_at(&mut self.process, self.scene.any_node(&mut self.dice)).await,
         }
         let patience = Duration::from_millis(if self.dice.percent(60) { 0 } else { self.dice.within(100..1_000) });
         let Some(lease) = self.acquire(&lock, Duration::from_secs(2), false, patience).await else { return };

@@ -15,7 +15,6 @@ use ringfence_tests::Dice;
 use serde_json::json;
 use tokio::time::timeout;
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::leasing::{self, Demand, Guarded, Told};
 use super::{Workload, enough};
@@ -54,7 +53,6 @@ struct Worker {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
     board: Arc<Board>,
     number: usize,
     next: u64,
@@ -81,7 +79,6 @@ impl Workload for Lock {
             dice: scene.dice(worker),
             process: scene.process(),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             board: Arc::clone(&self.board),
             number: worker,
             next: 0,
@@ -127,7 +124,11 @@ impl Worker {
                 let lock = guarded(self.dice.within(0..LOCKS));
                 _ = lock.read(&mut self.process, &self.client).await;
             }
-            _ => guarded(self.dice.within(0..LOCKS)).read_at(&mut self.process, self.plain.clone()).await,
+            _ => {
+                guarded(self.dice.within(0..LOCKS))
+                    .read_at(&mut self.process, self.scene.any_node(&mut self.dice))
+                    .await
+            }
         }
     }
 
@@ -193,7 +194,7 @@ impl Worker {
         let how = format!("{} by {what}", ["release through the SDK", "release", "renewal"][way as usize]);
         let asked = self.process.invoke("steal", lock.key.as_str(), json!(how));
         let (header, name, token_asked) = (None, bytes::Bytes::from(lock.lock.clone()), token.0.0);
-        let mut locks = LockClient::new(self.plain.clone());
+        let mut locks = LockClient::new(self.scene.any_node(&mut self.dice));
         let told = match way {
             0 => match self.client.release_lease(&lock.lock, holder, token).await {
                 Ok(()) => return asked.ok(json!(how)),

@@ -5,7 +5,6 @@ use jepsen_checkers::{Enough, History, Model, Settings, Unfit, Verdict, final_re
 use ringfence_client::{Client, Condition};
 use ringfence_tests::Dice;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::reading::{self, What, number};
 use super::{Workload, enough, keys};
@@ -26,7 +25,6 @@ struct Worker {
     /// Those who look, right after a write.
     witnesses: Vec<Process>,
     client: Client,
-    plain: Channel,
     /// Values are unique, so that a read tells which write it saw.
     next_value: u64,
 }
@@ -50,14 +48,13 @@ impl Workload for Register {
             process: scene.process(),
             witnesses: reading::everyone(&scene),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             next_value: worker as u64 * 1_000_000,
             scene,
         };
         Box::pin(async move {
             while !worker.scene.is_over() {
                 worker.step().await;
-                worker.scene.think(&mut worker.dice, 70).await;
+                worker.scene.think(&mut worker.dice, 80).await;
             }
             Ok(())
         })
@@ -84,7 +81,9 @@ impl Worker {
         let key = format!("register/{}/{}", keys::generation(&self.scene), self.dice.within(0..KEYS));
         match self.dice.within(0..100) {
             0..30 => _ = reading::read(&mut self.process, &self.client, What::of(&key, number)).await,
-            30..55 => reading::read_at(&mut self.process, self.plain.clone(), What::of(&key, number)).await,
+            30..55 => {
+                reading::read_at(&mut self.process, self.scene.any_node(&mut self.dice), What::of(&key, number)).await
+            }
             55..80 => self.write(&key).await,
             80..97 => self.cas(&key).await,
             // Few: absence has no name, so an unknown removal is the hardest thing for a judge.

@@ -64,7 +64,6 @@ struct Worker {
     process: Process,
     senders: Vec<Process>,
     client: Client,
-    nodes: Vec<Channel>,
     /// Of the request ids: as any client of the cluster, it has one that nobody else has.
     id: u64,
     sequence: u64,
@@ -94,7 +93,6 @@ impl Workload for Retries {
             process: scene.process(),
             senders: (0..AT_ONCE).map(|_| scene.process()).collect(),
             client: scene.client(worker).clone(),
-            nodes: scene.plain.values().cloned().collect(),
             id: dice.roll().max(1),
             sequence: 0,
             seen: scene.client(worker).revision_seen().0,
@@ -184,7 +182,7 @@ impl Worker {
         let sendings: Vec<_> = self.senders[..count]
             .iter_mut()
             .map(|process| {
-                let node = self.dice.one_of(&self.nodes).clone();
+                let node = self.scene.any_node(&mut self.dice);
                 let after = if self.dice.percent(50) { 0 } else { self.dice.within(0..30) };
                 let within = if self.dice.percent(30) { self.dice.within(2..200) } else { 3_000 };
                 async move {
@@ -212,7 +210,7 @@ impl Worker {
             return;
         }
         let which = self.dice.within(0..among as u64) as usize;
-        let node = self.dice.one_of(&self.nodes).clone();
+        let node = self.scene.any_node(&mut self.dice);
         let told = send(&mut self.senders[0], node, &self.said[which], CALL_TIMEOUT).await;
         self.said[which].told |= told.is_some();
         self.seen = self.seen.max(told.unwrap_or_default());

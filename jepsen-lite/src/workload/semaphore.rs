@@ -10,7 +10,6 @@ use jepsen_checkers::{final_read, judge, leases, semaphore, tokens};
 use ringfence_client::{Client, Fence, Lease};
 use ringfence_tests::Dice;
 use serde_json::Value;
-use tonic::transport::Channel;
 
 use super::leasing::{self, Guarded, Told};
 use super::{Workload, before_asking_again, enough};
@@ -31,7 +30,6 @@ struct Worker {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
     number: usize,
     next: u64,
     old: Vec<(Guarded, Fence)>,
@@ -55,7 +53,6 @@ impl Workload for Semaphore {
             dice: scene.dice(worker),
             process: scene.process(),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             number: worker,
             next: 0,
             old: Vec::new(),
@@ -131,7 +128,7 @@ impl Worker {
                 let slot = of_its_own(self.dice.within(0..SEMAPHORES), self.dice.within(0..PERMITS.into()) as u32);
                 match self.dice.percent(50) {
                     true => _ = slot.read(&mut self.process, &self.client).await,
-                    false => slot.read_at(&mut self.process, self.plain.clone()).await,
+                    false => slot.read_at(&mut self.process, self.scene.any_node(&mut self.dice)).await,
                 }
             }
         }

@@ -37,7 +37,6 @@ struct Worker {
     dice: Dice,
     process: Process,
     client: Client,
-    plain: Channel,
     next_element: u64,
 }
 
@@ -59,14 +58,13 @@ impl Workload for Set {
             dice: scene.dice(worker),
             process: scene.process(),
             client: scene.client(worker).clone(),
-            plain: scene.channel(worker).1,
             next_element: worker as u64 * 1_000_000,
             scene,
         };
         Box::pin(async move {
             while !worker.scene.is_over() {
                 worker.step().await;
-                worker.scene.think(&mut worker.dice, 80).await;
+                worker.scene.think(&mut worker.dice, 100).await;
             }
             Ok(())
         })
@@ -102,7 +100,7 @@ impl Worker {
             0..65 if is_list(&set) => self.append(&set).await,
             0..65 => self.put(&set).await,
             65..80 => _ = read(&mut self.process, &self.client, &set).await,
-            _ => read_at(&mut self.process, self.plain.clone(), &set).await,
+            _ => read_at(&mut self.process, self.scene.any_node(&mut self.dice), &set).await,
         }
     }
 
