@@ -1,5 +1,6 @@
 //! Bugs are planted in a program of its own, to test the tests with. If one came into the program that people run, by a
-//! feature that was left on, say, they would lose data by our own doing. So we look through its bytes, and turn the switch.
+//! feature that was left on, say, they would lose data by our own doing. So we look through its bytes, and turn the
+//! switch.
 
 use std::process::{Command, Output};
 
@@ -14,8 +15,8 @@ fn traces(program: &[u8]) -> Vec<&'static str> {
 }
 
 /// The program, told to have a bug that does not exist: who knows of the switch refuses that.
-fn told_nonsense(program: &str) -> Output {
-    let mut command = Command::new(binary(program));
+fn told_nonsense() -> Output {
+    let mut command = Command::new(binary("ringfence"));
     command.arg("version").env(VARIABLE, "no-such-bug").output().expect("a program of ours can be started")
 }
 
@@ -23,7 +24,7 @@ fn told_nonsense(program: &str) -> Output {
 fn the_program_that_people_run_has_no_bug_on_purpose() {
     let program = std::fs::read(binary("ringfence")).expect("a program of ours can be read");
     assert_eq!(traces(&program), [""; 0], "`ringfence` was built with planted bugs");
-    let output = told_nonsense("ringfence");
+    let output = told_nonsense();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 

@@ -58,13 +58,13 @@ impl Bug {
         match self {
             Bug::AckBeforeFsync => (
                 "ack-before-fsync",
-                "The log says that entries are durable and syncs them only now and then, so acknowledged writes vanish when \
-                 all nodes lose power.",
+                "The log says that entries are durable and syncs them only now and then, so acknowledged writes \
+                 vanish when all nodes lose power.",
             ),
             Bug::VoteNotPersisted => (
                 "vote-not-persisted",
-                "Votes are kept in memory alone, so a restarted node votes again or follows a leader that was deposed, and \
-                 acknowledged writes are overwritten.",
+                "Votes are kept in memory alone, so a restarted node votes again or follows a leader that was \
+                 deposed, and acknowledged writes are overwritten.",
             ),
             Bug::FollowerServesReads => (
                 "follower-serves-reads",
@@ -72,8 +72,8 @@ impl Bug {
             ),
             Bug::ReadIndexWithoutQuorum => (
                 "read-index-without-quorum",
-                "A leader answers linearizable reads without asking a majority whether it still leads, so one that was \
-                 deposed unawares answers what is long outdated.",
+                "A leader answers linearizable reads without asking a majority whether it still leads, so one that \
+                 was deposed unawares answers what is long outdated.",
             ),
             Bug::RetryAppliedTwice => (
                 "retry-applied-twice",
@@ -81,18 +81,18 @@ impl Bug {
             ),
             Bug::SnapshotForgetsDedup => (
                 "snapshot-forgets-dedup",
-                "A snapshot lacks the outcomes of requests, so once a replica that was filled by one leads, a request that \
-                 is sent again takes effect again.",
+                "A snapshot lacks the outcomes of requests, so once a replica that was filled by one leads, a request \
+                 that is sent again takes effect again.",
             ),
             Bug::SnapshotForgetsLeases => (
                 "snapshot-forgets-leases",
-                "A snapshot lacks locks, leases and queues, so once a replica that was filled by one leads, what is held is \
-                 granted to others.",
+                "A snapshot lacks locks, leases and queues, so once a replica that was filled by one leads, what is \
+                 held is granted to others.",
             ),
             Bug::TornLogVotes => (
                 "torn-log-votes",
-                "A damaged log is cut at the first bad record without a word and the node votes on, so acknowledged writes \
-                 that stood behind it are lost.",
+                "A damaged log is cut at the first bad record without a word and the node votes on, so acknowledged \
+                 writes that stood behind it are lost.",
             ),
             Bug::CommitWithoutQuorum => (
                 "commit-without-quorum",
@@ -104,8 +104,8 @@ impl Bug {
             }
             Bug::TokenReused => (
                 "token-reused",
-                "Tokens are counted in the record of the lock, and a new leader forgets those of free locks, so a token that \
-                 was given out is given out again.",
+                "Tokens are counted in the record of the lock, and a new leader forgets those of free locks, so a \
+                 token that was given out is given out again.",
             ),
             Bug::ExpiryByWallClock => (
                 "expiry-by-wall-clock",
@@ -113,8 +113,8 @@ impl Bug {
             ),
             Bug::LeaseClockReset => (
                 "lease-clock-reset",
-                "A new leader begins its lease clock as if it had been in office since its process started, so leases end \
-                 early at a failover.",
+                "A new leader begins its lease clock as if it had been in office since its process started, so leases \
+                 end early at a failover.",
             ),
             Bug::NonOwnerReleases => (
                 "non-owner-releases",
@@ -122,8 +122,8 @@ impl Bug {
             ),
             Bug::TtlCutOnFailover => (
                 "ttl-cut-on-failover",
-                "A new leader leaves every lease a tenth of what remained of it, so the next holder comes while the one \
-                 before still believes in its lease.",
+                "A new leader leaves every lease a tenth of what remained of it, so the next holder comes while the \
+                 one before still believes in its lease.",
             ),
         }
     }
@@ -166,9 +166,8 @@ mod tests {
     fn every_bug_has_a_name_of_its_own_and_is_found_by_it() {
         for bug in Bug::ALL {
             assert_eq!(bug.name().parse(), Ok(bug));
-            let is_kebab =
-                bug.name().split('-').all(|word| word.chars().all(|c| c.is_ascii_lowercase()) && !word.is_empty());
-            assert!(is_kebab, "{bug}");
+            let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase());
+            assert!(bug.name().split('-').all(is_word), "{bug}");
             assert!(bug.description().ends_with('.') && !bug.description().contains("  "), "{bug}");
         }
         let unknown = "ack-before-lunch".parse::<Bug>().unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! Bugs that we planted ourselves, so that the tests which should find them can be tested.
 //!
-//! A check that cannot fail proves nothing. So each bug stands at the place where the real one would be, as a switch that is
-//! asked there:
+//! A check that cannot fail proves nothing. So each bug stands at the place where the real one would be, as a switch
+//! that is asked there:
 //!
 //! ```
 //! use ringfence_planted::{Bug, planted};
@@ -12,9 +12,9 @@
 //! assert!(!may_release("anna", "bert"));
 //! ```
 //!
-//! In an ordinary build [`planted`] is the constant `false`, and what hangs on it is not compiled in. Only with the feature
-//! `enabled`, which the feature `planted-bugs` of `ringfence-server` passes on for the program `ringfence-planted` alone, is
-//! there a switch. It is off by default, and is turned once, at the start, for one bug.
+//! In an ordinary build [`planted`] is the constant `false`, and what hangs on it is not compiled in. Only with the
+//! feature `enabled`, which the feature `planted-bugs` of `ringfence-server` passes on for the program
+//! `ringfence-planted` alone, is there a switch. It is off by default, and is turned once, at the start, for one bug.
 //!
 //! > **Invariant:** no program has the switch without [`MARKER`] among its bytes, so that a test can tell.
 

@@ -14,7 +14,8 @@ struct Switch {
 static SWITCH: Switch =
     Switch { marker: *MARKER.as_bytes().first_chunk().expect("as long as itself"), bug: OnceLock::new() };
 
-/// Plants a bug for the life of the process. Panics if there is one already: what two do together proves nothing of either.
+/// Plants a bug for the life of the process. Panics if there is one already: what two do together proves nothing of
+/// either.
 pub fn plant(bug: Bug) {
     SWITCH.bug.set(bug).expect("one bug for each process");
 }

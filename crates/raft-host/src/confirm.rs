@@ -64,8 +64,9 @@ impl Confirmer {
 
     /// Asks all voters for their votes. True as soon as a majority, of both halves of a joint membership, is for us.
     async fn ask_voters(&self, term: u64) -> bool {
+        // Planted: whoever believes to lead does.
         if planted(Bug::ReadIndexWithoutQuorum) {
-            return true; // whoever believes to lead does
+            return true;
         }
         let metrics = self.raft.metrics();
         let membership = metrics.borrow_watched().membership_config.membership().clone();

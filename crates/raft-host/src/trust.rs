@@ -24,6 +24,7 @@ use crate::host::HostError;
 ///
 /// Of an error that [is damage](HostError::is_damage) nothing in the databases may be used any more.
 pub fn examine(storage: &NodeStorage) -> Result<(), HostError> {
+    // Planted: what is there will do.
     if planted(Bug::TornLogVotes) {
         return Ok(());
     }
@@ -43,6 +44,7 @@ pub fn examine(storage: &NodeStorage) -> Result<(), HostError> {
 
 /// Whether a replica's log holds everything that the replica is known to have had.
 pub(crate) fn check_trust(record: &ReplicaRecord, log: &GroupLog) -> Result<(), HostError> {
+    // Planted: what is there will do.
     if planted(Bug::TornLogVotes) {
         return Ok(());
     }

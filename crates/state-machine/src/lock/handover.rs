@@ -1,5 +1,5 @@
-//! What two planted bugs do to locks when a shard gets a new leader: with the first entry of its term, so that all replicas do the
-//! same. Nothing else happens to locks then.
+//! What two planted bugs do to locks when a shard gets a new leader: with the first entry of its term, so that all
+//! replicas do the same. Nothing else happens to locks then.
 
 use std::ops::ControlFlow;
 
