@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use ringfence_client::{
@@ -117,6 +118,33 @@ async fn leases(client: &Client) -> Vec<String> {
         names.extend(page.iter().map(|lease| lease.name.to_string()));
     }
     names
+}
+
+/// What a renewal shows with the lease is set once, however late it is sent again: it must not undo what was set since. Nor may its
+/// holder be told of more time than is left. (An observer of an election saw what its leader proclaims go back, when all nodes had
+/// been killed and the SDK had asked again: found by jepsen-lite.)
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_are_sent_again_do_not_undo_later_ones() {
+    let setting = Setting::start().await;
+    let client = setting.cluster.client().await;
+    let token = setting.acquire(wants("a", "alice")).await.unwrap();
+    let birth = client.revision_seen().0;
+    let shows = |metadata: &'static str, sequence, ttl_ms| {
+        let id = Some(RequestId { client: 78, sequence, birth });
+        let header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let (name, holder) = (Bytes::from_static(b"a"), Bytes::from_static(b"alice"));
+        let metadata = Some(Bytes::from_static(metadata.as_bytes()));
+        RenewRequest { header, name, holder, token, ttl_ms: Some(ttl_ms), metadata }
+    };
+    setting.locks().renew(shows("first", 1, HOUR_MS)).await.unwrap();
+    setting.locks().renew(shows("second", 2, HOUR_MS / 2)).await.unwrap();
+    for _ in 0..6 {
+        let again = setting.locks().renew(shows("first", 1, HOUR_MS)).await.unwrap().into_inner();
+        assert!(again.ttl_left_ms <= HOUR_MS as u64 / 2, "{} ms", again.ttl_left_ms);
+        assert_eq!(inspect(&client, "a").await.leases[0].metadata.bytes(), "second");
+    }
+    setting.release("a", "alice", token).await.unwrap();
+    assert!(setting.locks().renew(shows("first", 1, HOUR_MS)).await.is_err(), "the lease is over");
 }
 
 /// A lease belongs to who has its holder's name *and* its token. Old, future, and made up tokens are nobody's.

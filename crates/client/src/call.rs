@@ -227,7 +227,12 @@ impl Shared {
 
 /// Whether it takes effect at most once, however often it is sent. What is not remembered does no harm if it is sent again.
 fn is_remembered(ask: &Ask) -> bool {
-    matches!(ask, Ask::Put(_) | Ask::Delete(_) | Ask::Cas(_) | Ask::Add(_) | Ask::Acquire(_) | Ask::Release(_))
+    match ask {
+        Ask::Put(_) | Ask::Delete(_) | Ask::Cas(_) | Ask::Add(_) | Ask::Acquire(_) | Ask::Release(_) => true,
+        // Metadata that are set once more would undo what was set since.
+        Ask::Renew(renew) => renew.metadata.is_some(),
+        _ => false,
+    }
 }
 
 /// Whether it counts against what the client may have under way. What waits at the server costs it nothing, and a lease must

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use ringfence_proto::v1;
-use ringfence_state_machine::{Action, Command, Condition, Mutation, WaiterRef};
+use ringfence_state_machine::{Action, Command, Condition, LockCommand, Mutation, WaiterRef};
 use ringfence_types::limits::{FENCES_MAX, SCAN_PAGE_BYTES_SOFT_MAX, SCAN_PAGE_ITEMS_MAX, TTL_MS_MAX, TTL_MS_MIN};
 use ringfence_types::{
     ClusterId, Fence, HashTag, Key, LockName, RequestId, Revision, RingPosition, Value, routing_part,
@@ -199,7 +199,9 @@ impl Call {
 impl Ask {
     fn is_remembered(&self) -> bool {
         match self {
-            Ask::Mutate { kind, .. } => !matches!(kind, MutationKind::Renew | MutationKind::GiveUp),
+            // Metadata that are set once more would undo what was set since.
+            Ask::Mutate { command: Command::Lock(LockCommand::Renew { metadata, .. }), .. } => metadata.is_some(),
+            Ask::Mutate { kind, .. } => !matches!(kind, MutationKind::GiveUp),
             _ => false,
         }
     }

@@ -229,6 +229,7 @@ impl Run<'_> {
         let mut keeper = Keeper { overlay, state, now: *now, wakes };
         match (before, command) {
             (Some(before), LockCommand::Acquire(acquire)) => keeper.again(acquire, before),
+            (Some(Ok(_)), LockCommand::Renew { lease, .. }) => keeper.renewed(lease),
             (Some(before), _) => Ok(before),
             (None, command) => {
                 let reply = keeper.run(command)?;

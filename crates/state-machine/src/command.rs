@@ -23,8 +23,9 @@ pub struct Entry {
 /// One request of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// Its name for exactly-once retries of a mutation, an acquire or a release. `None` only for requests that nobody sends
-    /// twice, and for all other commands: those are harmless to repeat, and their outcomes are not remembered.
+    /// Its name for exactly-once retries of a mutation, an acquire, a release, or a renewal that sets metadata. `None` only for
+    /// requests that nobody sends twice, and for all other commands: those are harmless to repeat, and their outcomes are not
+    /// remembered.
     pub id: Option<RequestId>,
     /// The highest revision its client has seen; the shard clock rises to it first, so cause comes before effect. But no
     /// further than 10 s ahead of the leader's wall clock: a made-up revision must not use up everyone's.

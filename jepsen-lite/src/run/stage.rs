@@ -79,14 +79,17 @@ pub(super) async fn play(
     let workloads: Vec<Box<dyn Workload>> = options.workload.iter().map(|name| name.workload()).collect();
     let origin = Origin::new();
     let recorders: Vec<Recorder> = workloads.iter().map(|_| Recorder::new(&origin)).collect();
-    if judgement.is_open() && (options.nemesis.is_empty() || !nemeses.is_empty()) {
+    let can_play = judgement.is_open() && (options.nemesis.is_empty() || !nemeses.is_empty());
+    if can_play {
         let mut play =
             Play { options, origin, workloads: &workloads, recorders: &recorders, judgement: &mut judgement };
         if let Err(trouble) = play.acts(work, &mut nemeses, say).await {
             judgement.trouble(trouble);
         }
     }
-    judgement.judge(&workloads, &recorders)
+    // Of what was not played there is nothing to judge.
+    let judged = if can_play { workloads.len() } else { 0 };
+    judgement.judge(&workloads[..judged], &recorders)
 }
 
 struct Play<'a> {

@@ -38,6 +38,14 @@ impl Keeper<'_, '_> {
         Ok(Ok(Done::Renewed { ttl_left_ms, revision }))
     }
 
+    /// What is left of a lease that was renewed by this request before. To be told what was left *then* would let its holder believe
+    /// in it for too long: it counts from the moment at which it asked again.
+    pub(crate) fn renewed(&mut self, lease: &LeaseRef) -> Result<Reply, Unreadable> {
+        let tenure = self.own(&Place::of(&lease.name), lease)?;
+        let (clock, revision) = (self.state.lease_clock_ms, self.state.clock);
+        Ok(tenure.map(|tenure| Done::Renewed { ttl_left_ms: tenure.ttl_left_ms(clock), revision }))
+    }
+
     pub(super) fn release(&mut self, lease: &LeaseRef) -> Result<Reply, Unreadable> {
         let place = Place::of(&lease.name);
         let mut lock = self.lock(&place)?;

@@ -205,6 +205,21 @@ impl Locks {
         }
     }
 
+    /// What a renewal that was answered before is told.
+    pub(super) fn left(&self, lease: &LeaseRef, clocks: Clocks<'_>) -> Reply {
+        let clock = *clocks.clock;
+        let leases = self.by_name.get(&lease.name).map(|lock| lock.leases.as_slice()).unwrap_or_default();
+        let Some(known) = leases.iter().find(|known| known.token == lease.token.0) else {
+            let current = leases.iter().map(|lease| FencingToken(lease.token)).max();
+            return Err(Refusal::Fenced { lock: lease.name.clone(), token: lease.token, current, clock });
+        };
+        if known.holder != lease.holder {
+            return Err(Refusal::NotTheHolder { holder: known.holder.clone(), clock });
+        }
+        let ttl_left_ms = known.deadline_ms.saturating_sub(clocks.lease_clock_ms);
+        Ok(Done::Renewed { ttl_left_ms, revision: clock })
+    }
+
     /// What an acquire that was answered before is told.
     pub(super) fn again(&mut self, acquire: &Acquire, before: Reply, clocks: Clocks<'_>) -> Reply {
         match before {

@@ -77,6 +77,7 @@ impl Model {
                     (Some(told), LockCommand::Acquire(acquire)) => {
                         return self.locks.again(acquire, told, clocks);
                     }
+                    (Some(Ok(_)), LockCommand::Renew { lease, .. }) => return self.locks.left(lease, clocks),
                     (Some(told), _) => return told,
                     (None, command) => self.locks.run(command, clocks),
                 };

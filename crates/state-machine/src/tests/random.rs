@@ -268,6 +268,7 @@ impl World {
         }
         let id = RequestId { client, sequence: self.sent.len() as u64, birth };
         let may_have_id = match &command {
+            Command::Lock(LockCommand::Renew { metadata, .. }) => metadata.is_some(),
             Command::Lock(command) => matches!(command, LockCommand::Acquire(_) | LockCommand::Release(_)),
             _ => true,
         };

@@ -126,6 +126,8 @@ enum Step {
         ttl: Option<u64>,
         #[arg(key)]
         metadata: Option<String>,
+        #[arg(key)]
+        id: Option<String>,
     },
     Release {
         lease: String,
@@ -312,10 +314,10 @@ impl goldenscript::Runner for Script {
                 };
                 self.lock(LockCommand::Acquire(acquire), id)
             }
-            Step::Renew { lease, holder, ttl, metadata } => {
+            Step::Renew { lease, holder, ttl, metadata, id } => {
                 let ttl = ttl.map(LeaseTtl::from_ms).transpose()?;
                 let metadata = metadata.clone().map(Metadata::new).transpose()?;
-                self.lock(LockCommand::Renew { lease: lease_of(lease, holder)?, ttl, metadata }, &None)
+                self.lock(LockCommand::Renew { lease: lease_of(lease, holder)?, ttl, metadata }, id)
             }
             Step::Release { lease, holder, id } => self.lock(LockCommand::Release(lease_of(lease, holder)?), id),
             Step::Wait { waiter, holder } => self.lock(LockCommand::Wait(waiter_of(waiter, holder)?), &None),
