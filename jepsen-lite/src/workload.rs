@@ -3,6 +3,10 @@
 //! A workload runs a few workers, each of which asks one thing at a time, thinks a little, and writes everything down. All
 //! workloads of a run share one cluster, each with keys and a history of its own. When the faults are gone,
 //! [`Workload::finish`] reads what must be there in the end. Then the history, and nothing else, is judged.
+//!
+//! What several of them do alike stands in files beside them: `keys` (fresh ones every few seconds), `reading` (by the leader,
+//! and by any node) and `leasing` (what a holder does, and what can be held against the cluster). Each workload has a test
+//! that breaks every one of its rules by a history written by hand.
 
 #[cfg(test)]
 mod by_hand;

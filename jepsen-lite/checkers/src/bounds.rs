@@ -1,7 +1,7 @@
 //! Bounds: an `add` never leaves them, and is refused only if it would.
 //!
-//! The history has `add` of a delta with the bounds it asked for in the fields `min` and `max`. An `ok` says the result as `[delta, result]`;
-//! a refusal by a bound says in the field `current` what the counter held then.
+//! The history has `add` of a delta with the bounds it asked for in the fields `min` and `max`. An `ok` says the result
+//! as `[delta, result]`; a refusal by a bound says in the field `current` what the counter held then.
 
 use serde_json::Value;
 

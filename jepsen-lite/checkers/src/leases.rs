@@ -1,20 +1,21 @@
 //! Leases: how long they last, who may end them, and that they do end.
 //!
-//! A holder is told with each grant and each renewal for how long its lease lasts at least. It may last longer (a failover takes its
-//! time), but not one moment less, whatever happens to leaders and wall clocks. What a harness can write down of that is a lower
-//! bound: it takes the time, *then* looks what is left, and adds the two.
+//! A holder is told with each grant and each renewal for how long its lease lasts at least. It may last longer (a
+//! failover takes its time), but not one moment less, whatever happens to leaders and wall clocks. What a harness can
+//! write down of that is a lower bound: it takes the time, *then* looks what is left, and adds the two.
 //!
-//! The history has, per lock (the `key`), everything with a `token`: `acquire` (its `ok` has it), `write` under the lease's fence,
-//! `renew`, `release`, and `lost` when the holder saw that it must not believe any more. Each may say in the field `until_ns` until when
-//! the lease lasts at least, on the clock of the history. A refusal that says that the lease *is over* has the field `refused`
-//! with `over`; others (no node answered, say) have none.
+//! The history has, per lock (the `key`), everything with a `token`: `acquire` (its `ok` has it), `write` under the
+//! lease's fence, `renew`, `release`, and `lost` when the holder saw that it must not believe any more. Each may say in
+//! the field `until_ns` until when the lease lasts at least, on the clock of the history. A refusal that says that the
+//! lease *is over* has the field `refused` with `over`; others (no node answered, say) have none.
 //!
 //! ```text
 //! p0 acquire → token 5, until 3.0 s
 //! p0 write, token 5, refused at 2.1 s: over     ← too early, unless p0 itself had asked for the release
 //! ```
 //!
-//! That nobody else is granted the lock in that time is the business of [`semaphore`](crate::semaphore), which reads the same field.
+//! That nobody else is granted the lock in that time is the business of [`semaphore`](crate::semaphore), which reads
+//! the same field.
 //!
 //! # What we left out
 //!
@@ -92,8 +93,8 @@ pub fn never_early(history: &History, enough: Enough) -> Result<Verdict, Unfit> 
     Ok(enough.judge(checked))
 }
 
-/// Judges that whoever is not the holder, or shows an old token, neither ends nor renews a lease. The history has such tries as
-/// `steal`; a refusal that came from the lock has the field `refused`.
+/// Judges that whoever is not the holder, or shows an old token, neither ends nor renews a lease. The history has such
+/// tries as `steal`; a refusal that came from the lock has the field `refused`.
 pub fn only_the_holder(history: &History, enough: Enough) -> Result<Verdict, Unfit> {
     const RULE: &str = "only the holder ends or renews a lease";
     let mut checked = Checked::of(&history.operations);
@@ -112,9 +113,9 @@ pub fn only_the_holder(history: &History, enough: Enough) -> Result<Verdict, Unf
     Ok(enough.judge(checked))
 }
 
-/// Judges that every lock that was ever granted is granted again in the end. When nothing breaks any more, somebody asks for each with more
-/// patience than any lease lasts: an `acquire` with the field `final`. If it is refused with `refused` being `timeout`, a
-/// lease, or a place in the queue, has no end.
+/// Judges that every lock that was ever granted is granted again in the end. When nothing breaks any more, somebody
+/// asks for each with more patience than any lease lasts: an `acquire` with the field `final`. If it is refused with
+/// `refused` being `timeout`, a lease, or a place in the queue, has no end.
 pub fn free_in_the_end(history: &History) -> Verdict {
     const RULE: &str = "every lease ends";
     let mut checked = Checked::of(&history.operations);

@@ -1,16 +1,18 @@
 //! Those who ask who leads: they see leaders in their order, and those that are there.
 //!
-//! The history has, per election (the `key`), what [`leases`](crate::leases) reads of the leaders themselves, and
+//! The history has, per election (the `key`), what [`leases`] reads of the leaders themselves, and
 //!
-//! * `observe` by whoever follows the changes, `leader` by whoever asks once. An `ok` has the `token` of the leader, and as its value
-//!   the number of what that one proclaims (each leader counts up); no token if nobody leads.
+//! * `observe` by whoever follows the changes, `leader` by whoever asks once. An `ok` has the `token` of the leader,
+//!   and as its value the number of what that one proclaims (each leader counts up); no token if nobody leads.
 //!
 //! Then
 //!
-//! * **order**: one process never sees an older token after a newer one, nor, of one leader, an older proclamation after a newer one;
+//! * **order**: one process never sees an older token after a newer one, nor, of one leader, an older proclamation
+//!   after a newer one;
 //! * **no ghost**: nobody is told of a leader that, before it asked, was succeeded or had resigned, as acknowledged;
-//! * **no blindness**: while a leader leads for certain (from the acknowledgement of its grant to the time until which it was told
-//!   to lead at least, or to its own request to resign), whoever asks and is answered within that time is told of that leader.
+//! * **no blindness**: while a leader leads for certain (from the acknowledgement of its grant to the time until which
+//!   it was told to lead at least, or to its own request to resign), whoever asks and is answered within that time is
+//!   told of that leader.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,12 +1,13 @@
 //! Requests that are sent again: each is told the same, and done once.
 //!
-//! The history has every *sending* as an operation of its own, with the name of its request in the field `request`; several may be
-//! under way at once, and some come much later. An `ok` is what the request did. A `fail` with the field `decided` is what became of the
-//! request for good (a bound was in the way, say); any other `fail` is of that sending alone.
+//! The history has every *sending* as an operation of its own, with the name of its request in the field `request`;
+//! several may be under way at once, and some come much later. An `ok` is what the request did. A `fail` with the field
+//! `decided` is what became of the request for good (a bound was in the way, say); any other `fail` is of that sending
+//! alone.
 //!
-//! [`check`] judges that all sendings of a request that were told what became of it were told the same. [`requests`] makes one
-//! operation of all sendings of a request, so that a model can judge that it was done once: it began with the first of them, and
-//! had ended when the first was told.
+//! [`check`] judges that all sendings of a request that were told what became of it were told the same. [`requests`]
+//! makes one operation of all sendings of a request, so that a model can judge that it was done once: it began with the
+//! first of them, and had ended when the first was told.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,8 @@ use crate::verdict::{Checked, Explanation, Verdict};
 
 const RULE: &str = "retries";
 
-/// Judges that every sending of a request is told the same. Telling are those that were told what another was told before.
+/// Judges that every sending of a request is told the same. Telling are those that were told what another was told
+/// before.
 pub fn check(history: &History, enough: Enough) -> Result<Verdict, Unfit> {
     let mut checked = Checked::of(&history.operations);
     for (request, sendings) in sendings(history)? {

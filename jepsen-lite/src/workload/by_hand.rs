@@ -44,8 +44,8 @@ pub(super) fn history(lines: &str) -> History {
     History::from_events(events).expect("a history")
 }
 
-/// Asserts that a good history is valid by every rule, that each rule is broken by the lines beside it, and that none is left
-/// out: a rule that nothing breaks is none.
+/// Asserts that a good history is valid by every rule, that each rule is broken by the lines beside it, and that none
+/// is left out: a rule that nothing breaks is none.
 #[track_caller]
 pub(super) fn assert_rules(workload: &dyn Workload, good: &str, broken: &[(&str, &str)]) {
     let judged = |lines: &str| workload.judge(&history(lines), 0).expect("known operations");

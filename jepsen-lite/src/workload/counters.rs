@@ -1,4 +1,5 @@
-//! Counters that many add to, some within bounds: does every addition count once, and is every sum that is told the right one?
+//! Counters that many add to, some within bounds: does every addition count once, and is every sum that is told the
+//! right one?
 
 use futures::future::BoxFuture;
 use jepsen_checkers::{Enough, History, Model, Settings, Unfit, Verdict, bounds, final_read, judge};

@@ -1,4 +1,5 @@
-//! Elections: one leads at a time, whoever asks is told who, and what a leader wrote is not overwritten by one that was deposed.
+//! Elections: one leads at a time, whoever asks is told who, and what a leader wrote is not overwritten by one that was
+//! deposed.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The flash sale: many buyers, few units, and now and then some more come in. Nothing is sold that is not there, nothing vanishes, and
-//! "sold out" is told only when it is true.
+//! The flash sale: many buyers, few units, and now and then some more come in. Nothing is sold that is not there,
+//! nothing vanishes, and "sold out" is told only when it is true.
 
 use futures::future::BoxFuture;
 use jepsen_checkers::{History, Model, Settings, Unfit, Verdict, bounds, judge, stock};

@@ -1,5 +1,5 @@
-//! Keys that are used for a while and then left for fresh ones. A judge has to think of every unknown outcome of a key at once, so what
-//! a fault leaves open must not pile up on one key for a whole run.
+//! Keys that are used for a while and then left for fresh ones. A judge has to think of every unknown outcome of a key
+//! at once, so what a fault leaves open must not pile up on one key for a whole run.
 
 use std::collections::BTreeSet;
 

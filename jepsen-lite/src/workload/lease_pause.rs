@@ -1,8 +1,9 @@
-//! Leases in time: nobody is granted a lock while another may still believe in its lease, whatever fails; and none lasts for ever.
+//! Leases in time: nobody is granted a lock while another may still believe in its lease, whatever fails; and none
+//! lasts for ever.
 //!
-//! Short leases come and go all the time, and some of their holders sleep past the end without looking, as a process does that was
-//! paused, and then write as if nothing had happened. Long ones live through failovers, restarts and snapshots; their holders look and
-//! write all the time, and others ask for the lock meanwhile.
+//! Short leases come and go all the time, and some of their holders sleep past the end without looking, as a process
+//! does that was paused, and then write as if nothing had happened. Long ones live through failovers, restarts and
+//! snapshots; their holders look and write all the time, and others ask for the lock meanwhile.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! What a holder does with a lease, and how that stands in a history: see `leases`, `tokens` and `semaphore` of the checkers.
+//! What a holder does with a lease, and how that stands in a history: see `leases`, `tokens` and `semaphore` of the
+//! checkers.
 //!
-//! The harness believes what the SDK's lease says and nothing else, and it writes down what can be held against the cluster: a
-//! time is taken first, then the lease asked what is left, so the sum is never later than the end of what was promised.
+//! The harness believes what the SDK's lease says and nothing else, and it writes down what can be held against the
+//! cluster: a time is taken first, then the lease asked what is left, so the sum is never later than the end of what
+//! was promised.
 
 use std::future::Future;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use super::{before_asking_again, enough};
 use crate::recorder::{Asked, Process, Recorder};
 use crate::scene::Scene;
 
-/// When nothing breaks any more: longer than any lease of ours lasts, also if some that nobody waits for any more come first, and less
-/// than the run waits for final reads.
+/// When nothing breaks any more: longer than any lease of ours lasts, also if some that nobody waits for any more come
+/// first, and less than the run waits for final reads.
 const PATIENCE_IN_THE_END: Duration = Duration::from_secs(90);
 
 /// A lock, and the key that it protects: on one shard, so that the fence is looked at in the same step.
@@ -105,7 +107,8 @@ pub(super) fn look(process: &mut Process, recorder: &Recorder, key: &str, lease:
     until
 }
 
-/// Writes what is protected, and shows a token. `until`: as its holder believes; a writer that knows its token to be old has none.
+/// Writes what is protected, and shows a token. `until`: as its holder believes; a writer that knows its token to be
+/// old has none.
 pub(super) async fn write(
     process: &mut Process,
     client: &Client,
@@ -174,8 +177,8 @@ pub(super) async fn release(
     }
 }
 
-/// When all is well: everybody's lease has ended or will, so whoever waits is granted the lock. `None`: it was not, and the history says
-/// so.
+/// When all is well: everybody's lease has ended or will, so whoever waits is granted the lock. `None`: it was not, and
+/// the history says so.
 pub(super) async fn acquire_in_the_end(
     process: &mut Process,
     recorder: &Recorder,

@@ -1,5 +1,5 @@
-//! Locks with fencing, judged where it counts: at the key that they protect. Holders come and go; some go on writing with an old token;
-//! strangers try to end or renew what is not theirs.
+//! Locks with fencing, judged where it counts: at the key that they protect. Holders come and go; some go on writing
+//! with an old token; strangers try to end or renew what is not theirs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

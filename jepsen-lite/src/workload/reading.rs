@@ -1,5 +1,5 @@
-//! Reads: by the SDK, which asks the leader; by plain gRPC to any node, which must answer as if it were the leader; and in the end,
-//! until there is an answer.
+//! Reads: by the SDK, which asks the leader; by plain gRPC to any node, which must answer as if it were the leader; and
+//! in the end, until there is an answer.
 
 use futures::future::join_all;
 use ringfence_proto::v1::GetRequest;
@@ -59,8 +59,8 @@ pub(super) async fn read_at(process: &mut Process, node: Channel, what: What<'_>
     }
 }
 
-/// Reads at all nodes at the same time, right after somebody was told that it is written: whoever has not heard of it yet must
-/// not answer from what it has.
+/// Reads at all nodes at the same time, right after somebody was told that it is written: whoever has not heard of it
+/// yet must not answer from what it has.
 pub(super) async fn read_everywhere(processes: &mut [Process], scene: &Scene, what: What<'_>) {
     let reads = processes.iter_mut().zip(scene.plain.values());
     join_all(reads.map(|(process, node)| read_at(process, node.clone(), what))).await;

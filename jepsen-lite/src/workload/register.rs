@@ -1,4 +1,5 @@
-//! Single keys that are read, written, compared-and-set and removed: do they look as if there were one copy, and one thing at a time?
+//! Single keys that are read, written, compared-and-set and removed: do they look as if there were one copy, and one
+//! thing at a time?
 
 use futures::future::BoxFuture;
 use jepsen_checkers::{Enough, History, Model, Settings, Unfit, Verdict, final_read, judge};

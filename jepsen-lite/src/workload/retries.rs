@@ -1,8 +1,8 @@
-//! Requests that are sent again on purpose: at once through several nodes, a moment later, and long after, when nodes have failed,
-//! restarted, and been filled by snapshots. Each must count once, and each sending be told the same.
+//! Requests that are sent again on purpose: at once through several nodes, a moment later, and long after, when nodes
+//! have failed, restarted, and been filled by snapshots. Each must count once, and each sending be told the same.
 //!
-//! The SDK sends again only until it has an answer, so this speaks plain gRPC: the request id is in our hand. Every sending is an
-//! operation of the history, by a process of its own, with the name of its request.
+//! The SDK sends again only until it has an answer, so this speaks plain gRPC: the request id is in our hand. Every
+//! sending is an operation of the history, by a process of its own, with the name of its request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,7 +111,8 @@ impl Workload for Retries {
         })
     }
 
-    /// Once more, now that every node has gone through whatever it went through: what is unknown, and a part of what is known.
+    /// Once more, now that every node has gone through whatever it went through: what is unknown, and a part of what is
+    /// known.
     fn finish(&self, scene: Scene) -> BoxFuture<'static, Result<(), String>> {
         let left = Arc::clone(&self.left);
         Box::pin(async move {
@@ -166,7 +167,8 @@ impl Worker {
         format!("retries/{}/{}", keys::generation(&self.scene), self.dice.within(0..KEYS))
     }
 
-    /// A new request: often several times at once, sometimes with so little patience that it is not known what became of it.
+    /// A new request: often several times at once, sometimes with so little patience that it is not known what became
+    /// of it.
     async fn say(&mut self) {
         self.sequence += 1;
         let (key, delta) = (self.key(), self.dice.within(1..10) as i64);

@@ -174,8 +174,8 @@ impl Worker {
     }
 }
 
-/// The same history by permit: what has a token is about the permit that was granted with it. For the rules of exclusive locks,
-/// which each permit keeps.
+/// The same history by permit: what has a token is about the permit that was granted with it. For the rules of
+/// exclusive locks, which each permit keeps.
 fn by_permit(history: &History) -> History {
     let mut history = history.only(|op| op.f != "acquire" || op.is_ok());
     let mut permits: BTreeMap<(Option<Name>, u64), u64> = BTreeMap::new();
@@ -201,7 +201,8 @@ fn lock(n: u64) -> String {
     format!("{{semaphore/{n}}}lock")
 }
 
-/// What a permit protects. Its writes stand in the history under the semaphore's name, with the token that tells the permit.
+/// What a permit protects. Its writes stand in the history under the semaphore's name, with the token that tells the
+/// permit.
 fn slot(n: u64, permit: u32) -> Guarded {
     Guarded { key: name(n), lock: lock(n), at: format!("{{semaphore/{n}}}slot/{permit}") }
 }
