@@ -10,7 +10,7 @@ async fn holds(nemeses: &[&str], seed: u64) {
     let options = RunOptions {
         workload: Vec::new(),
         nemesis: nemeses.iter().map(|name| NemesisName((*name).to_owned())).collect(),
-        time: 8,
+        time: 6,
         seed: Some(seed),
         nodes: 3,
         out: out.path().to_owned(),

@@ -69,7 +69,10 @@ impl Nemesis for Pause {
             let (after, elapsed) = (look(pid), since.elapsed());
             cluster.resume(node);
             if !stood {
-                return Ok(Bite { count: 1, evidence: format!("process {pid} was ended while it stood still") });
+                return Ok(Bite {
+                    count: 1,
+                    evidence: format!("process {pid} stood still until it was ended, or let go, by another"),
+                });
             }
             let had = after.as_ref().zip(before).map(|(after, before)| after.ticks - before.ticks);
             let still = had == Some(0) && after.is_some_and(|after| after.state == 'T');

@@ -30,7 +30,7 @@ fn compile(dir: &Path, name: &str, source: &str, kind: &[&str]) -> Result<PathBu
     let written = fs::create_dir_all(dir).and_then(|()| fs::write(&text, source));
     written.map_err(|error| Trouble::harness(format!("cannot write to {}", dir.display()), error))?;
     let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]).args(kind);
+    cc.args(["-O2", "-pthread", "-w"]).args(kind);
     cc.arg("-o").arg(&compiled).arg(&text).arg("-ldl").stdin(Stdio::null());
     let output = cc.output().map_err(|error| Trouble::NotCovered(format!("there is no C compiler `cc`: {error}")))?;
     match output.status.success() {

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ringfence_client::{Client, ClientConfig};
+use ringfence_proto::v1::PutRequest;
+use ringfence_proto::v1::kv_client::KvClient;
 use ringfence_tests::{Dice, cuts};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -30,6 +31,9 @@ const INSTALLED: Duration = Duration::from_secs(30);
 
 /// Who writes entries at the same time.
 const WRITERS: u64 = 8;
+
+/// How long one of them waits for an answer.
+const WRITTEN: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -69,8 +73,8 @@ impl Away {
     }
 
     /// Writes until the others have cut the logs of all shards, or it is no use.
-    async fn others_cut(&self, cluster: &Cluster) {
-        let mut writers = writers(cluster).await;
+    async fn others_cut(&self, cluster: &mut Cluster) {
+        let mut writers = writers(cluster, self.node);
         let begun = Instant::now();
         let (mut moved, mut last) = (begun, BTreeMap::new());
         while begun.elapsed() < CUT && moved.elapsed() < STUCK && self.cut(cluster).len() < self.beyond.len() {
@@ -146,6 +150,7 @@ impl Nemesis for Snapshot {
             if let Some(fault) = &away.apart {
                 cluster.net.lift(fault);
             }
+            cluster.resume(away.node); // it may be away because it stands still
             cluster.start_node(away.node)?;
             let cut = away.cut(cluster);
             let begun = Instant::now();
@@ -166,18 +171,19 @@ impl Nemesis for Snapshot {
     }
 }
 
-/// They write until they are shut down. With nobody to write to there are none.
-async fn writers(cluster: &Cluster) -> JoinSet<()> {
+/// They write until they are shut down, through the nodes that are not away, and not by the SDK: that would ask the one that is.
+fn writers(cluster: &mut Cluster, away: NodeId) -> JoinSet<()> {
+    let through: Vec<NodeId> = cluster.able().into_iter().filter(|node| *node != away).collect();
     let mut writers = JoinSet::new();
-    let endpoints: Vec<String> = cluster.direct_endpoints().into_values().collect();
-    let config = ClientConfig { timeout: Duration::from_secs(2), ..ClientConfig::new(endpoints) };
-    let Ok(client) = Client::with_config(config).await else { return writers };
-    for writer in 0..WRITERS {
-        let client = client.clone();
+    for (writer, node) in (0..WRITERS).zip(through.iter().cycle()) {
+        let mut kv = KvClient::new(cluster.channel(*node));
         writers.spawn(async move {
             for n in 0_u64.. {
                 let key = format!("nemesis/forced-snapshot/{writer}/{}", n % 16);
-                if client.put(key, n.to_string()).await.is_err() {
+                let put = PutRequest { key: key.into(), value: n.to_string().into(), ..PutRequest::default() };
+                let mut request = tonic::Request::new(put);
+                request.set_timeout(WRITTEN);
+                if kv.put(request).await.is_err() {
                     sleep(Duration::from_millis(50)).await;
                 }
             }
