@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringfence_client::{Agreement, Client, NodeId, ReplicaHashError, ShardAgreement, ShardId};
@@ -24,46 +24,61 @@ const CURRENT: Table = Table(0);
 /// released and left to expire.
 struct Mix {
     stop: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<u64>>,
+    /// Rounds of all tasks.
+    rounds: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Mix {
     fn start(client: &Client) -> Mix {
-        let stop: Arc<AtomicBool> = Arc::default();
-        let tasks = (0..4).map(|who| tokio::spawn(mix(who, client.clone(), Arc::clone(&stop)))).collect();
-        Mix { stop, tasks }
+        let (stop, rounds): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+        let tasks = (0..4).map(|who| {
+            let (client, stop, rounds) = (client.clone(), Arc::clone(&stop), Arc::clone(&rounds));
+            tokio::spawn(async move {
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    mix(who, n, &client).await;
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        });
+        let tasks = tasks.collect();
+        Mix { stop, rounds, tasks }
+    }
+
+    /// Waits until so much more has happened.
+    async fn goes_on(&self, more: u64) {
+        let goal = self.rounds.load(Ordering::Relaxed) + more;
+        eventually("the mix goes on", async || (self.rounds.load(Ordering::Relaxed) >= goal).then_some(())).await;
     }
 
     async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
-            assert!(task.await.expect("it does not panic") > 10, "the mix was real");
+            task.await.expect("it does not panic");
         }
     }
 }
 
-async fn mix(who: u64, client: Client, stop: Arc<AtomicBool>) -> u64 {
+async fn mix(who: u64, n: u64, client: &Client) {
     let second = Duration::from_secs(1);
-    for n in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            return n;
-        }
-        let key = format!("mix/{}", n % 13);
-        // Whatever comes of it: what counts is that it is the same everywhere.
-        let _ = client.put(&key, format!("{who} {n}")).ttl(second * (1 + n as u32 % 3)).await;
-        let _ = client.add(format!("sum/{}", n % 5), who as i64).await;
-        if n % 4 == who {
-            let _ = client.delete(&key).await;
-        }
-        if let Ok(lease) = client.lock(format!("lock/{}", n % 3)).ttl(second).wait_at_most(second).await {
-            let _ = client.put(format!("held/{}", n % 3), "x").await;
-            match n % 2 {
-                0 => drop(lease.release().await),
-                _ => lease.abandon(), // it expires
-            }
+    let key = format!("mix/{}", n % 13);
+    // Whatever comes of it: what counts is that it is the same everywhere.
+    let _ = client.put(&key, format!("{who} {n}")).ttl(second * (1 + n as u32 % 3)).await;
+    let _ = client.add(format!("sum/{}", n % 5), who as i64).await;
+    if n % 4 == who {
+        let _ = client.delete(&key).await;
+    }
+    let lease = client.lock(format!("lock/{}", n % 3)).ttl(second).wait_at_most(second / 2).await;
+    if let Ok(lease) = lease {
+        let _ = client.put(format!("held/{}", n % 3), "x").fence(&lease).await;
+        match n % 2 {
+            0 => drop(lease.release().await),
+            _ => lease.abandon(), // it expires
         }
     }
-    unreachable!("it goes on until it is stopped")
 }
 
 fn say(compared: &[ShardAgreement]) -> String {
@@ -107,6 +122,7 @@ async fn whatever_happened_to_them_replicas_are_equal() {
     let groups = shards.len() + 1;
     let (load, mix) = (Load::start(&client, 8), Mix::start(&client));
     load.goes_on(200).await;
+    mix.goes_on(20).await;
     all_equal(&client, groups).await; // in the middle of it
 
     // A leader dies with no warning, and stays away until the others have cut their logs.
@@ -136,6 +152,7 @@ async fn whatever_happened_to_them_replicas_are_equal() {
     cluster.kill_together(&all);
     cluster.start_all().await;
     load.goes_on(100).await;
+    mix.goes_on(20).await;
     all_equal(&client, groups).await;
 
     mix.stop().await;

@@ -60,6 +60,7 @@ pub(crate) struct Replica {
     pub proposer: Proposer,
     pub reader: Reader,
     pub inbound: Inbound,
+    pub link: Link,
     pub flushed: Flushed,
     pub locks: Locks,
     pub moments: Moments,
@@ -122,7 +123,7 @@ impl Replica {
         let confirmer = Confirmer::new(raft.clone(), link.clone(), log_store.clone());
         let reader = Reader::start(confirmer, around.config.admission.requests_max);
         let receiver = SnapshotReceiver::new(shard, replica, around.config.staging_dir.clone());
-        let inbound = Inbound::new(raft.clone(), link, log_store, receiver);
+        let inbound = Inbound::new(raft.clone(), link.clone(), log_store, receiver);
         let compactor = Compactor {
             shard,
             raft: raft.clone(),
@@ -155,6 +156,7 @@ impl Replica {
             proposer,
             reader,
             inbound,
+            link,
             flushed,
             locks,
             moments,

@@ -1,11 +1,12 @@
 //! `ringctl cluster verify`: do the replicas hold the same?
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use ringfence_client::{Agreement, ReplicaHash, ShardAgreement, StateHash};
+use ringfence_client::{Agreement, NodeId, ReplicaHash, ShardAgreement, StateHash};
 use serde::Serialize;
 
 use crate::Context;
@@ -143,13 +144,17 @@ fn row(compared: &ShardAgreement) -> Vec<String> {
     ]
 }
 
-/// Which nodes have which hash: `n1,n2 0c3e…  n3 77ab…`.
+/// Which nodes have which hash, those that agree first: `n1,n3 0c3e…  n2 77ab…`.
 fn by_hash(replicas: &[ReplicaHash]) -> String {
-    let mut nodes: BTreeMap<(StateHash, u64), Vec<String>> = BTreeMap::new();
+    let mut nodes: BTreeMap<(StateHash, u64), BTreeSet<NodeId>> = BTreeMap::new();
     for replica in replicas {
-        nodes.entry((replica.hash, replica.applied_term)).or_default().push(replica.node.to_string());
+        nodes.entry((replica.hash, replica.applied_term)).or_default().insert(replica.node);
     }
     let mut groups: Vec<_> = nodes.into_iter().collect();
-    groups.sort_by_key(|(_, nodes)| std::cmp::Reverse(nodes.len()));
-    groups.iter().map(|((hash, _), nodes)| format!("{} {hash}", nodes.join(","))).collect::<Vec<_>>().join("  ")
+    groups.sort_by_key(|(_, nodes)| Reverse(nodes.len()));
+    let group = |((hash, _), nodes): &((StateHash, u64), BTreeSet<NodeId>)| {
+        let nodes: Vec<String> = nodes.iter().map(NodeId::to_string).collect();
+        format!("{} {hash}", nodes.join(","))
+    };
+    groups.iter().map(group).collect::<Vec<_>>().join("  ")
 }

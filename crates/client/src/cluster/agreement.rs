@@ -85,12 +85,10 @@ impl Client {
         let deadline = Instant::now() + within;
         let mut pace = Pace::default();
         loop {
-            let round = self.round(shard, &mut pace, Instant::now() + PAUSE >= deadline).await;
-            match round {
+            let last = Instant::now() + PAUSE >= deadline;
+            match self.round(shard, &mut pace, last).await {
                 Verdict::Is(agreement) => return agreement,
-                Verdict::Again { why, replicas } if Instant::now() + PAUSE >= deadline => {
-                    return Agreement::NotComparable { why, replicas };
-                }
+                Verdict::Again { why, replicas } if last => return Agreement::NotComparable { why, replicas },
                 Verdict::Again { .. } => sleep(PAUSE).await,
             }
         }

@@ -101,7 +101,6 @@ async fn a_leader_that_was_moved_is_asked_next() {
     let paused = Cluster::start(1).await;
     let _silent = paused.add_paused_node(2).await;
     let db = paused.client_with(|config| config.timeout = Duration::from_secs(2)).await;
-    db.describe().await.unwrap();
     let mut ends = Vec::new();
     for _ in 0..4 {
         ends.push(db.transfer_leader(ShardId(1), None).await);
