@@ -1,5 +1,5 @@
-//! The cluster under test: a real `ringfence start` process for each node, with a data directory of its own, every link through
-//! a proxy, and whatever else the nemeses of a run asked for before it began.
+//! The cluster under test: a real `ringfence start` process for each node, with a data directory of its own, every link
+//! through a proxy, and whatever else the nemeses of a run asked for before it began.
 //!
 //! Two ways lead to a node. Clients and other nodes come through the [`Net`], where faults lie. The harness's own eyes
 //! ([`Cluster::status`]) go straight to it: what we see must not depend on what we break.
@@ -195,8 +195,8 @@ impl Cluster {
         self.disks.get(&node).is_none_or(Disk::is_powered)
     }
 
-    /// Claims a node's data for destruction. Only one node's at a time, until all are [`Cluster::well`] again: with two of three
-    /// copies gone, nobody could be asked what was acknowledged, and no product could help that.
+    /// Claims a node's data for destruction. Only one node's at a time, until all are [`Cluster::well`] again: with two
+    /// of three copies gone, nobody could be asked what was acknowledged, and no product could help that.
     pub fn may_ruin(&mut self, node: NodeId) -> bool {
         let may = self.ruined.is_none();
         self.ruined.get_or_insert(node);
@@ -271,7 +271,8 @@ impl Cluster {
         self.paused.contains(&node)
     }
 
-    /// Stops a process in mid-step; returns when no thread of it runs. `false`: it does not run, or stands still already.
+    /// Stops a process in mid-step; returns when no thread of it runs. `false`: it does not run, or stands still
+    /// already.
     pub fn pause(&mut self, node: NodeId) -> bool {
         match self.servers.get(&node) {
             Some(server) if self.paused.insert(node) => {
@@ -336,8 +337,8 @@ impl Cluster {
         standing.leaders.get(&shard).copied().flatten().unwrap_or(NodeId(1))
     }
 
-    /// Waits until every node answers and complains of nothing, and every shard is led. If that takes too long with all faults
-    /// taken away, it is a violation: the cluster must recover.
+    /// Waits until every node answers and complains of nothing, and every shard is led. If that takes too long with all
+    /// faults taken away, it is a violation: the cluster must recover.
     pub async fn well(&mut self) -> Result<Standing, Trouble> {
         self.nothing_left_broken()?;
         let deadline = Instant::now() + PATIENCE;

@@ -1,8 +1,9 @@
 //! What breaks things. A file for each kind.
 //!
-//! A run strikes again and again: it inflicts a fault, holds it, lifts it, and lets the cluster breathe. With several nemeses
-//! at once their faults overlap. Each fault must *show that it bit*: connections cut, processes gone, time moved, bytes
-//! lost. A nemesis that never bit makes a run vacuous, and one whose means doesn't work here is *not covered*; neither is a pass.
+//! A run strikes again and again: it inflicts a fault, holds it, lifts it, and lets the cluster breathe. With several
+//! nemeses at once their faults overlap. Each fault must *show that it bit*: connections cut, processes gone, time
+//! moved, bytes lost. A nemesis that never bit makes a run vacuous, and one whose means doesn't work here is *not
+//! covered*; neither is a pass.
 
 mod clock;
 mod flipped;
@@ -15,6 +16,7 @@ mod preload;
 mod rolling;
 mod slow_disk;
 mod snapshot;
+mod transfer;
 mod wiped;
 
 use std::fmt;
@@ -54,8 +56,8 @@ pub trait Nemesis: Send {
     /// What it does, in a sentence, for people.
     fn about(&self) -> &'static str;
 
-    /// Tests the means, in a directory of its own: [`Trouble::NotCovered`] if this machine can't do it. Done once before the
-    /// cluster starts. A means that could fail silently must be tried for real here.
+    /// Tests the means, in a directory of its own: [`Trouble::NotCovered`] if this machine can't do it. Done once
+    /// before the cluster starts. A means that could fail silently must be tried for real here.
     fn self_test<'a>(&'a mut self, _dir: &'a Path) -> BoxFuture<'a, Result<(), Trouble>> {
         Box::pin(async { Ok(()) })
     }
@@ -77,8 +79,8 @@ pub trait Nemesis: Send {
         Box::pin(async { Ok(()) })
     }
 
-    /// Ends it, and says how it bit. What it broke for longer than the fault itself (a node that must be filled again) it waits
-    /// for in [`Cluster::well`]; the run does that after every lift.
+    /// Ends it, and says how it bit. What it broke for longer than the fault itself (a node that must be filled again)
+    /// it waits for in [`Cluster::well`]; the run does that after every lift.
     fn lift<'a>(&'a mut self, cluster: &'a mut Cluster) -> BoxFuture<'a, Result<Bite, Trouble>>;
 }
 
@@ -99,6 +101,7 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
         Box::new(wiped::Wiped::default()),
         Box::new(rolling::Rolling::default()),
         Box::new(snapshot::Snapshot::default()),
+        Box::new(transfer::Transfer::default()),
     ];
     for kind in network::Kind::ALL {
         all.push(Box::new(network::Network::of(kind)));
@@ -106,8 +109,8 @@ pub fn all() -> Vec<Box<dyn Nemesis>> {
     all
 }
 
-/// Combinations that are more than the sum of their parts: what one breaks is what the other needs. Those that have found the
-/// most elsewhere come first.
+/// Combinations that are more than the sum of their parts: what one breaks is what the other needs. Those that have
+/// found the most elsewhere come first.
 pub fn pairs() -> Vec<Vec<NemesisName>> {
     let pairs: [&[&str]; 8] = [
         &["isolated-leader", "kill"],
@@ -117,7 +120,7 @@ pub fn pairs() -> Vec<Vec<NemesisName>> {
         &["pause", "forced-snapshot"],
         &["lossy", "rolling-restart"],
         &["wiped-node", "power-loss"],
-        &["hung-disk", "one-way"],
+        &["transfer-storm", "slow"],
     ];
     pairs.iter().map(|pair| pair.iter().map(|name| NemesisName((*name).to_owned())).collect()).collect()
 }

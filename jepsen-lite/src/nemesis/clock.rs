@@ -1,8 +1,8 @@
-//! Wall clocks that jump: by an administrator, by NTP, by a machine that was moved or slept. A lease, an order or a decision that
-//! trusts them shows here.
+//! Wall clocks that jump: by an administrator, by NTP, by a machine that was moved or slept. A lease, an order or a
+//! decision that trusts them shows here.
 //!
-//! The means is a library in front of the node's C library ([`preload`]): `clock.c` beside this file tells what it does. It counts
-//! the moved answers that it gave, so a node that never asked for the time was not bitten.
+//! The means is a library in front of the node's C library ([`preload`]): `clock.c` beside this file tells what it
+//! does. It counts the moved answers that it gave, so a node that never asked for the time was not bitten.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -148,8 +148,8 @@ fn told(ahead_s: i64) -> String {
 /// How often a program is asked until its clock has been seen in both its places.
 const BOTH_MAX: usize = 100;
 
-/// Moves the clock of a program that asks every clock: those of the wall must be moved by so much, the others not at all, and a
-/// wait until a moment of the wall clock must last as long as it would.
+/// Moves the clock of a program that asks every clock: those of the wall must be moved by so much, the others not at
+/// all, and a wait until a moment of the wall clock must last as long as it would.
 fn tried(dir: &Path, library: &Path, probe: &Path) -> Result<(), Trouble> {
     let page = Page::new(&dir.join("clock.page"))?;
     let try_one = |ahead_s: &[i64]| tried_once(&page, library, probe, ahead_s);

@@ -1,8 +1,9 @@
-//! Bits that a disk has changed. A node whose log or state is not what it wrote must say so, take no part with any of it, never vote,
-//! and be filled again by the others, by itself.
+//! Bits that a disk has changed. A node whose log or state is not what it wrote must say so, take no part with any of
+//! it, never vote, and be filled again by the others, by itself.
 //!
-//! Bits are flipped where somebody looks: in what is read at every start. (What lies in a table of the state and is read only
-//! when somebody asks for that very key may stay unnoticed for long; that is not covered here, but in the scenarios.)
+//! Bits are flipped where somebody looks: in what is read at every start. (What lies in a table of the state and is
+//! read only when somebody asks for that very key may stay unnoticed for long; that is not covered here, but in the
+//! scenarios.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -122,7 +123,7 @@ impl Nemesis for Flipped {
     }
 
     fn about(&self) -> &'static str {
-        "a node is killed, bits are flipped in its log or in its state, and it is started: the others must fill it again"
+        "a node is killed, bits of its log or state are flipped, and it is started: the others must fill it again"
     }
 
     fn inflict<'a>(

@@ -1,5 +1,6 @@
-//! Disks that another program has filled up, of one node or of all. A node keeps a reserve for what must go on; here half of that is
-//! left. What adds data must be refused with the reason, or be decided elsewhere, and all must be well when there is room again.
+//! Disks that another program has filled up, of one node or of all. A node keeps a reserve for what must go on; here
+//! half of that is left. What adds data must be refused with the reason, or be decided elsewhere, and all must be well
+//! when there is room again.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

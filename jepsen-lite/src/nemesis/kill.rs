@@ -1,5 +1,5 @@
-//! Processes that end with no warning (SIGKILL), one or all at the same moment. What they wrote stays in the system's cache:
-//! that takes a power loss.
+//! Processes that end with no warning (SIGKILL), one or all at the same moment. What they wrote stays in the system's
+//! cache: that takes a power loss.
 
 use futures::future::BoxFuture;
 use ringfence_tests::Dice;

@@ -1,7 +1,7 @@
 //! What the proxies do to the links: who does not hear whom, and how badly.
 //!
-//! What each of them lays over the net is drawn by [`Kind::draw`], which touches nothing. It bites when bytes or connections
-//! met it, and the links count those themselves.
+//! What each of them lays over the net is drawn by [`Kind::draw`], which touches nothing. It bites when bytes or
+//! connections met it, and the links count those themselves.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;

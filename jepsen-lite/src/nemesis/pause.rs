@@ -1,5 +1,6 @@
-//! A process that stands still (SIGSTOP) and then goes on as if nothing had happened: a long collection of garbage, a machine that
-//! was moved. Its sockets stay open and its clocks run on, so for everything that it believed to be true it is too late.
+//! A process that stands still (SIGSTOP) and then goes on as if nothing had happened: a long collection of garbage, a
+//! machine that was moved. Its sockets stay open and its clocks run on, so for everything that it believed to be true
+//! it is too late.
 
 use std::fs;
 use std::time::Instant;
@@ -41,7 +42,7 @@ impl Nemesis for Pause {
     }
 
     fn about(&self) -> &'static str {
-        "a process stands still in mid-step (SIGSTOP), for longer than elections and leases, and goes on as if nothing had happened"
+        "a process stands still in mid-step (SIGSTOP), often for longer than an election, and then simply goes on"
     }
 
     fn inflict<'a>(

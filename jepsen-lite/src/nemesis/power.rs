@@ -1,11 +1,11 @@
-//! Machines that lose their power, one or all at the same moment: the process is gone, and with it everything that it wrote and did
-//! not sync.
+//! Machines that lose their power, one or all at the same moment: the process is gone, and with it everything that it
+//! wrote and did not sync.
 //!
-//! The means is an ext4 of each node's own that is shut down: [`Disk`]. Its node is frozen first, since ext4 may call a sync
-//! done that was under way in that moment; and then it is killed, so it never sees the disk fail.
+//! The means is an ext4 of each node's own that is shut down: [`Disk`]. Its node is frozen first, since ext4 may call a
+//! sync done that was under way in that moment; and then it is killed, so it never sees the disk fail.
 //!
-//! Each time a file of ours is written to the disk just before, and never synced: if it is there afterwards the power never
-//! was away.
+//! Each time a file of ours is written to the disk just before, and never synced: if it is there afterwards the power
+//! never was away.
 
 use std::collections::BTreeMap;
 use std::fs;

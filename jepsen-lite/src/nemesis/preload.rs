@@ -1,8 +1,9 @@
-//! Libraries of ours that a node is started with (`LD_PRELOAD`), so that calls to the C library meet our weather. The sources
-//! stand beside this file and are compiled when they are needed: the compiler is there wherever RocksDB was built.
+//! Libraries of ours that a node is started with (`LD_PRELOAD`), so that calls to the C library meet our weather. The
+//! sources stand beside this file and are compiled when they are needed: the compiler is there wherever RocksDB was
+//! built.
 //!
-//! A library is told what to do, and tells what it did, by a *page*: a small file that it has mapped, of numbers of eight bytes.
-//! While its first number is 0 it does nothing, and a call costs one look at it.
+//! A library is told what to do, and tells what it did, by a *page*: a small file that it has mapped, of numbers of
+//! eight bytes. While its first number is 0 it does nothing, and a call costs one look at it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;

@@ -1,5 +1,5 @@
-//! A rolling restart, as operators do it: one node after the other is asked to stop (SIGTERM), stops, is started, and the next one
-//! waits until it is well.
+//! A rolling restart, as operators do it: one node after the other is asked to stop (SIGTERM), stops, is started, and
+//! the next one waits until it is well.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
-//! Disks that take their time, or say nothing at all for some seconds. The node on such a disk answers and says that it is there;
-//! what it was given it has not.
+//! Disks that take their time, or say nothing at all for some seconds. The node on such a disk answers and says that it
+//! is there; what it was given it has not.
 //!
-//! The means is a library in front of the node's C library ([`preload`]): `disk.c` beside this file tells what it does. Freezing a
-//! file system would be nearer to the truth, but nobody can kill a process that waits for it, and it stays frozen if we
-//! end. Not covered: reads that hang.
+//! The means is a library in front of the node's C library ([`preload`]): `disk.c` beside this file tells what it does.
+//! Freezing a file system would be nearer to the truth, but nobody can kill a process that waits for it, and it stays
+//! frozen if we end. Not covered: reads that hang.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! A node that is away until the others have cut their logs: what it missed is nowhere as entries any more, so it must be sent a
-//! snapshot, while everyone goes on.
+//! A node that is away until the others have cut their logs: what it missed is nowhere as entries any more, so it must
+//! be sent a snapshot, while everyone goes on.
 //!
-//! Entries are written by us, to keys of our own, since clients may be too slow. Logs are cut at the least length that a
-//! server takes.
+//! Entries are written by us, to keys of our own, since clients may be too slow. Logs are cut at the least length that
+//! a server takes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,20 +48,29 @@ struct Away {
     apart: Option<Fault>,
     /// Where the log of each node ended when it began.
     since: BTreeMap<NodeId, u64>,
-    /// By shard: an entry that the node can't have.
-    beyond: BTreeMap<u64, u64>,
+    /// The shards that it has a replica of.
+    missed: BTreeMap<u64, Missed>,
+}
+
+/// What it misses of a shard.
+#[derive(Default)]
+struct Missed {
+    /// An entry that it can't have.
+    beyond: u64,
+    /// Who has a replica, too.
+    others: Vec<NodeId>,
 }
 
 impl Away {
-    /// The shards whose log every other node has cut behind what this node has.
+    /// The shards whose log every other node that has it has cut behind what this node has.
     fn cut(&self, cluster: &Cluster) -> Vec<u64> {
-        let others = self.since.iter().filter(|(node, _)| **node != self.node);
-        let said: Vec<String> = others.map(|(node, since)| cluster.said_since(*node, *since)).collect();
-        let is_cut = |(shard, beyond): (&u64, &u64)| {
-            let cut = said.iter().all(|said| cuts(said, *shard).any(|upto| upto > *beyond));
+        let said = |node: &NodeId| cluster.said_since(*node, self.since[node]);
+        let said: BTreeMap<NodeId, String> = self.since.keys().map(|node| (*node, said(node))).collect();
+        let is_cut = |(shard, Missed { beyond, others }): (&u64, &Missed)| {
+            let cut = others.iter().all(|other| cuts(&said[other], *shard).any(|upto| upto > *beyond));
             cut.then_some(*shard)
         };
-        self.beyond.iter().filter_map(is_cut).collect()
+        self.missed.iter().filter_map(is_cut).collect()
     }
 
     /// The shards whose snapshot it says that it has installed.
@@ -69,7 +78,7 @@ impl Away {
         let said = cluster.said_since(self.node, self.since[&self.node]);
         let is_told =
             |shard: &u64| said.lines().any(|line| line.ends_with(&format!("installed a snapshot shard=s{shard}")));
-        self.beyond.keys().copied().filter(is_told).collect()
+        self.missed.keys().copied().filter(is_told).collect()
     }
 
     /// Writes until the others have cut the logs of all shards, or it is no use.
@@ -77,7 +86,7 @@ impl Away {
         let mut writers = writers(cluster, self.node);
         let begun = Instant::now();
         let (mut moved, mut last) = (begun, BTreeMap::new());
-        while begun.elapsed() < CUT && moved.elapsed() < STUCK && self.cut(cluster).len() < self.beyond.len() {
+        while begun.elapsed() < CUT && moved.elapsed() < STUCK && self.cut(cluster).len() < self.missed.len() {
             sleep(Duration::from_millis(100)).await;
             let now = cluster.standing().await.applied;
             if now != last {
@@ -126,16 +135,8 @@ impl Nemesis for Snapshot {
                     (None, "killed")
                 }
             };
-            let mut beyond = BTreeMap::new();
-            for other in cluster.able().into_iter().filter(|other| *other != node) {
-                for replica in cluster.status(other).await.map(|status| status.replicas).unwrap_or_default() {
-                    let shard = replica.shard.map_or(0, |shard| shard.shard);
-                    let last = beyond.entry(shard).or_insert(0);
-                    *last = replica.last_log_index.max(*last);
-                }
-            }
-            beyond.remove(&0); // hardly anything is written to the meta group
-            let away = Away { node, apart, since, beyond };
+            let missed = missed(cluster, node).await;
+            let away = Away { node, apart, since, missed };
             away.others_cut(cluster).await;
             let cut = away.cut(cluster);
             self.away = Some(away);
@@ -163,7 +164,7 @@ impl Nemesis for Snapshot {
                 installed = away.installed(cluster);
             }
             let evidence = format!(
-                "the others have cut the logs of shards {cut:?}; {} says that it installed snapshots of shards {installed:?}",
+                "the others have cut the logs of shards {cut:?}; {} says it installed snapshots of {installed:?}",
                 away.node
             );
             Ok(Bite { count: installed.len() as u64, evidence })
@@ -171,7 +172,24 @@ impl Nemesis for Snapshot {
     }
 }
 
-/// They write until they are shut down, through the nodes that are not away, and not by the SDK: that would ask the one that is.
+/// What a node misses from now on, as those that are there say. Hardly anything is written to the meta group.
+async fn missed(cluster: &mut Cluster, node: NodeId) -> BTreeMap<u64, Missed> {
+    let mut missed: BTreeMap<u64, Missed> = BTreeMap::new();
+    for other in cluster.able().into_iter().filter(|other| *other != node) {
+        for replica in cluster.status(other).await.map(|status| status.replicas).unwrap_or_default() {
+            let Some(shard) = replica.shard.filter(|shard| shard.shard != 0) else { continue };
+            if shard.replicas.iter().any(|replica| replica.node == node.0) {
+                let missed = missed.entry(shard.shard).or_default();
+                missed.beyond = missed.beyond.max(replica.last_log_index);
+                missed.others.push(other);
+            }
+        }
+    }
+    missed
+}
+
+/// They write until they are shut down, through the nodes that are not away, and not by the SDK: that would ask the one
+/// that is.
 fn writers(cluster: &mut Cluster, away: NodeId) -> JoinSet<()> {
     let through: Vec<NodeId> = cluster.able().into_iter().filter(|node| *node != away).collect();
     let mut writers = JoinSet::new();

@@ -1,8 +1,8 @@
-//! A node that comes back with an empty disk. It has promised things that it knows nothing of any more; so it must not take
-//! part under its old replicas, and the others fill it again.
+//! A node that comes back with an empty disk. It has promised things that it knows nothing of any more; so it must not
+//! take part under its old replicas, and the others fill it again.
 //!
-//! It is wiped only while the others remember it and can be asked: a node that comes with an empty directory and reaches nobody
-//! is taken for new, as Ringfence says.
+//! It is wiped only while the others remember it and can be asked: a node that comes with an empty directory and
+//! reaches nobody is taken for new, as Ringfence says.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::trouble::Trouble;
 const NOTICED: Duration = Duration::from_secs(60);
 
 /// How long the others have to fill it before the fault is called over. What is left they do afterwards.
-const FILLED: Duration = Duration::from_secs(60);
+const FILLED: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl Nemesis for Wiped {
             let Lost { node, files, incarnation, replica } = lost;
             let begun = Instant::now();
             let mut evidence = format!("{files} files of {node} removed");
-            while begun.elapsed() < FILLED && cluster.able().contains(&node) {
+            while begun.elapsed() < FILLED && can_be_filled(cluster, node) {
                 if let Some((newest, now)) = filled(cluster, &lost).await {
                     evidence += &format!(
                         "; incarnation {incarnation:x} became {now:x}, its newest replica {replica} became {newest}"
@@ -115,8 +115,8 @@ async fn known(cluster: &mut Cluster, node: NodeId) -> Result<(u64, u64), String
     Ok((newest.ok_or("it has no replica")?, incarnation))
 }
 
-/// Waits until the node has found out that it has lived before. A node that founds its replicas once more could vote, and
-/// forget what it promised.
+/// Waits until the node has found out that it has lived before. A node that founds its replicas once more could vote,
+/// and forget what it promised.
 async fn asked_the_others(cluster: &mut Cluster, node: NodeId, since: u64) -> Result<(), Trouble> {
     let begun = Instant::now();
     while begun.elapsed() < NOTICED {
@@ -133,6 +133,12 @@ async fn asked_the_others(cluster: &mut Cluster, node: NodeId, since: u64) -> Re
         sleep(Duration::from_millis(30)).await;
     }
     Ok(())
+}
+
+/// It takes a majority without it, which other faults may have taken away.
+fn can_be_filled(cluster: &mut Cluster, node: NodeId) -> bool {
+    let (able, nodes) = (cluster.able(), cluster.nodes().len());
+    able.contains(&node) && (able.len() - 1) * 2 > nodes
 }
 
 /// The newest replica and the incarnation that it has now, once it is filled and somebody knows the new one.

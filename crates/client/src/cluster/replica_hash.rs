@@ -150,7 +150,9 @@ impl Shared {
                 return Err(match error.reason() {
                     Some(Reason::UnknownShard) => ReplicaHashError::UnknownShard { shard, message: error.message },
                     Some(reason) if reason.advice() != Advice::Never => unavailable(Some(reason), error.message),
-                    _ => ReplicaHashError::Rejected(error.into()),
+                    Some(_) => ReplicaHashError::Rejected(error.into()),
+                    // No node of ours says nothing of the reason: the connection ended in the middle of it.
+                    None => unavailable(None, error.message),
                 });
             }
             Err(Failure::NotSent(why) | Failure::Broken(why)) => return Err(unavailable(None, why)),

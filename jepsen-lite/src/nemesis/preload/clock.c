@@ -1,5 +1,5 @@
-/* Loaded into a server before the C library (LD_PRELOAD), so that its wall clock can be moved. Its monotonic clocks are left alone:
- * no administrator and no NTP can move those.
+/* Loaded into a server before the C library (LD_PRELOAD), so that its wall clock can be moved. Its monotonic clocks are
+ * left alone: no administrator and no NTP can move those.
  *
  * JEPSEN_CLOCK names a file that is mapped:
  *
@@ -9,9 +9,10 @@
  *   3  how far ahead the last answer was
  *   4  how often an answer was moved by something else than the one before
  *
- * A wait until a moment of the wall clock (pthread_cond_timedwait) is one in moved time, too. It is cut in pieces of at most 50 ms
- * that end as if by themselves, as such waits may, so that it ends when the moved clock says so. Not covered: a wait that had
- * begun before the clock was moved ends by the true clock. Who asks the kernel without the C library is told the truth.
+ * A wait until a moment of the wall clock (pthread_cond_timedwait) is one in moved time, too. It is cut in pieces of at
+ * most 50 ms that end as if by themselves, as such waits may, so that it ends when the moved clock says so. Not
+ * covered: a wait that had begun before the clock was moved ends by the true clock. Who asks the kernel without the C
+ * library is told the truth.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
