@@ -87,6 +87,38 @@ async fn with_a_majority_wiped_nothing_is_elected_until_one_is_back() {
     assert_eq!(found.value, "by one node".as_bytes());
 }
 
+/// Where nobody can be asked, a node with an empty directory is founded anew, under the replica ids that have promised things. It
+/// must not elect a leader who lacks what they promised: whoever remembers does not hear it, and it learns who it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_that_was_founded_anew_is_not_heard_and_finds_out() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    client.put("early", "by all").await.unwrap();
+    known_to_the_others(&cluster, 2).await;
+    cluster.kill(3);
+    client.put("kept", "by two, and one of them forgets").await.unwrap();
+    cluster.kill(1);
+    wipe(&mut cluster, 2);
+    cluster.start_node(2);
+    eventually("node 2 is founded anew", async || {
+        let status = cluster.status(2).await?;
+        (status.distrust.is_none() && !status.replicas.is_empty()).then_some(())
+    })
+    .await;
+    cluster.start_node(3);
+    let ended = cluster.ended(2).await;
+    assert!(!ended.success && ended.log.contains("has served before with another data directory"), "{}", ended.log);
+    assert_eq!(cluster.status(3).await.unwrap().replicas.iter().filter(|replica| replica.role == "leader").count(), 0);
+
+    cluster.start_node(1);
+    cluster.start_node(2);
+    cluster.replaced(2).await;
+    let found = client.get("kept").await.unwrap().expect("what was acknowledged");
+    assert_eq!(found.value, "by two, and one of them forgets".as_bytes());
+    cluster.kill(1);
+    assert!(client.get("early").await.unwrap().is_some(), "its fresh replicas count");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_to_wait_waits_for_an_operator() {
     let mut cluster = Cluster::start_with(3, &["--on-distrust=wait"]).await;

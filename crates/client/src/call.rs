@@ -19,6 +19,8 @@ use crate::routing::Place;
 /// How long the first attempt at one key may take before another node is asked. Longer than an election usually takes, so
 /// that a call that waits out a failover inside the cluster is not torn away from it.
 const POINT_ATTEMPT: Duration = Duration::from_millis(1500);
+/// A caller who gives up on a call that was sent so long ago did not change his mind: the node does not answer.
+const GIVEN_UP_MIN: Duration = Duration::from_millis(250);
 /// The same for one page of a scan, which may read every shard.
 const SCAN_ATTEMPT: Duration = Duration::from_secs(5);
 /// What a call costs in memory beside its key and value, roughly.
@@ -79,7 +81,10 @@ impl Shared {
             let within = attempts.begin(deadline.saturating_duration_since(Instant::now()));
             let operation = self.operation(&request.ask, mutation.then_some(id));
             let sent = Instant::now();
-            let failure = match link.send(operation, bytes, within).await {
+            let attempt = Unanswered { shared: self, place: request.place, link: &link, sent };
+            let answer = link.send(operation, bytes, within).await;
+            attempt.ended();
+            let failure = match answer {
                 Ok(told) => {
                     self.learn_from(&told);
                     match pick(told) {
@@ -221,6 +226,29 @@ impl Shared {
             Failure::NotSent(_) | Failure::Broken(_) | Failure::Silent => {
                 self.routing.forget_leader(place, &link.address);
             }
+        }
+    }
+}
+
+/// An attempt that is under way. Whoever drops a call that waited for long has not learnt who else to ask, and the next calls
+/// should not have to wait for the same node.
+struct Unanswered<'a> {
+    shared: &'a Shared,
+    place: Place,
+    link: &'a Link,
+    sent: Instant,
+}
+
+impl Unanswered<'_> {
+    fn ended(self) {
+        std::mem::forget(self); // it holds nothing
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.sent.elapsed() >= GIVEN_UP_MIN {
+            self.shared.routing.forget_leader(self.place, &self.link.address);
         }
     }
 }

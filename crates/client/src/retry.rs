@@ -166,7 +166,11 @@ impl Attempts {
         match error.advice() {
             Advice::Never if self.unresolved => Next::End(End::Unknown),
             Advice::Never => Next::End(End::Refused(error)),
-            Advice::Later => self.again(error.retry_info(), left, random, Whom::TheSame),
+            Advice::Later => {
+                // A node that answers no read in time may be on the wrong side of a partition.
+                let is_slow = error.reason() == Some(Reason::DeadlineExceeded);
+                self.again(error.retry_info(), left, random, if is_slow { Whom::Another } else { Whom::TheSame })
+            }
             Advice::Elsewhere => {
                 let leader =
                     error.fact(metadata::LEADER_NODE).zip(error.metadata.get(metadata::LEADER_ADDRESS).cloned());
@@ -360,6 +364,20 @@ mod tests {
         assert!(matches!(wrong, Next::Again { whom: Whom::FreshMap, .. }));
         let unnamed = attempts.after(answered(Reason::NotLeader), MINUTE, 0.0);
         assert!(matches!(unnamed, Next::Again { whom: Whom::Another, .. }));
+    }
+
+    /// A leader that was cut off from the others, but not from its clients, would otherwise keep them for as long as that lasts.
+    #[test]
+    fn who_has_no_majority_is_left() {
+        for reason in [Reason::NoQuorum, Reason::DeadlineExceeded] {
+            for mutation in [false, true] {
+                let mut attempts = Attempts::new(mutation, FIRST);
+                let next = attempts.after(answered(reason), MINUTE, 0.5);
+                assert!(matches!(next, Next::Again { whom: Whom::Another, .. }), "{reason}: {next:?}");
+            }
+        }
+        let full = Attempts::new(true, FIRST).after(answered(Reason::Overloaded), MINUTE, 0.5);
+        assert!(matches!(full, Next::Again { whom: Whom::TheSame, .. }), "{full:?}");
     }
 
     #[test]

@@ -63,7 +63,8 @@ pub enum Reason {
     Overloaded,
     /// The one replica that this is about has not caught up, is not heard of, or has stopped.
     ReplicaBehind,
-    /// No majority of the shard's replicas is in touch, so nothing was tried.
+    /// No majority of the shard's replicas is in touch with the node that was asked, so nothing was tried. Another node may
+    /// be on the side where one is.
     NoQuorum,
     /// The change was proposed, and nobody can say whether it was committed.
     OutcomeUnknown,
@@ -144,7 +145,7 @@ const fn row_of(reason: Reason) -> Row {
         Reason::RequestTooOld => row("REQUEST_TOO_OLD", Code::FailedPrecondition, Refused, Never),
         Reason::Overloaded => row("OVERLOADED", Code::ResourceExhausted, Refused, Later),
         Reason::ReplicaBehind => row("REPLICA_BEHIND", Code::FailedPrecondition, Refused, Later),
-        Reason::NoQuorum => row("NO_QUORUM", Code::Unavailable, Refused, Later),
+        Reason::NoQuorum => row("NO_QUORUM", Code::Unavailable, Refused, Elsewhere),
         Reason::OutcomeUnknown => row("OUTCOME_UNKNOWN", Code::Unknown, Unknown, Later),
         Reason::DeadlineExceeded => row("DEADLINE_EXCEEDED", Code::DeadlineExceeded, Unknown, Later),
         Reason::ShuttingDown => row("SHUTTING_DOWN", Code::Unavailable, Refused, Elsewhere),

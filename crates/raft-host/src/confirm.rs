@@ -23,8 +23,9 @@ use ringfence_planted::{Bug, planted};
 use ringfence_types::ReplicaId;
 
 use crate::log_store::LogStore;
+use crate::majority::{self, leader_elsewhere};
 use crate::network::Link;
-use crate::proposer::{leader_node, leading_term};
+use crate::proposer::leading_term;
 use crate::raft::{Raft, Vote};
 use crate::reader::ReadError;
 use crate::wire::Message;
@@ -51,10 +52,13 @@ impl Confirmer {
     /// Returns when the state holds every write that was acknowledged before the call.
     pub(crate) async fn confirm(&mut self) -> Result<(), ReadError> {
         let Some(term) = leading_term(&self.raft) else {
-            return Err(ReadError::NotLeader { leader: leader_node(&self.raft) });
+            return Err(ReadError::NotLeader { leader: leader_elsewhere(&self.raft) });
         };
         if self.office == Some(term) && self.ask_voters(term).await {
             return Ok(());
+        }
+        if majority::is_lost(&self.raft) {
+            return Err(ReadError::NoQuorum); // openraft would wait for one
         }
         self.by_openraft().await?;
         // What was confirmed is confirmed for whichever term it is now; only if it is still this one we know which.
@@ -67,6 +71,9 @@ impl Confirmer {
         // Planted: whoever believes to lead does.
         if planted(Bug::ReadIndexWithoutQuorum) {
             return true;
+        }
+        if majority::is_lost(&self.raft) {
+            return false;
         }
         let metrics = self.raft.metrics();
         let membership = metrics.borrow_watched().membership_config.membership().clone();
@@ -97,7 +104,7 @@ impl Confirmer {
         let linearizer = match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => linearizer,
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_node(&self.raft));
+                let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(&self.raft));
                 return Err(ReadError::NotLeader { leader });
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(ReadError::NoQuorum),

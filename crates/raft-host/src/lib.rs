@@ -82,6 +82,7 @@ mod lock_room;
 mod locks;
 mod log_store;
 mod machine;
+mod majority;
 mod membership;
 mod moments;
 mod network;

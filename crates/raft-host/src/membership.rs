@@ -27,7 +27,7 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Membership};
 use ringfence_types::{NodeId, ReplicaId};
 
-use crate::proposer::leader_node;
+use crate::majority::leader_elsewhere;
 use crate::raft::{Placement, Raft};
 
 /// How many entries a learner may be behind when it becomes a voter. It counts for majorities from then on, so it should
@@ -129,7 +129,7 @@ pub(crate) async fn take(raft: &Raft, node: NodeId, fresh: ReplicaId) -> Result<
         let metrics = metrics.borrow_watched();
         let Some(replication) = metrics.replication.as_ref() else {
             drop(metrics);
-            return Err(TakeError::NotLeader { leader: leader_node(raft) });
+            return Err(TakeError::NotLeader { leader: leader_elsewhere(raft) });
         };
         let matched = replication.get(&fresh.0).and_then(|id| id.as_ref()).map_or(0, |id| id.index);
         let lag = metrics.last_log_index.unwrap_or(0).saturating_sub(matched);
@@ -154,7 +154,7 @@ pub(crate) async fn take(raft: &Raft, node: NodeId, fresh: ReplicaId) -> Result<
         Err(RaftError::APIError(
             ClientWriteError::ForwardToLeader(forward) | ClientWriteError::LogEntryDiscarded(forward),
         )) => {
-            let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_node(raft));
+            let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(raft));
             Err(TakeError::NotLeader { leader })
         }
         Err(RaftError::APIError(

@@ -36,6 +36,7 @@ use crate::config::Admission;
 use crate::fair_queue::{FairQueue, Lane};
 use crate::lease_clock::{self, LeaseClock};
 use crate::lock_room::LockRoom;
+use crate::majority::{self, leader_elsewhere};
 use crate::raft::{CommittedLeaderId, Proposal, Raft};
 use crate::wall_time::WallTime;
 
@@ -280,7 +281,7 @@ impl Office {
     }
 
     fn not_leader(&self) -> ProposeError {
-        ProposeError::NotLeader { leader: leader_node(&self.raft) }
+        ProposeError::NotLeader { leader: leader_elsewhere(&self.raft) }
     }
 
     /// Makes sure that this replica leads and knows the lease clock of its term.
@@ -289,6 +290,9 @@ impl Office {
             *self.held.lock().expect("never poisoned") = None;
             return Err(self.not_leader());
         };
+        if majority::is_lost(&self.raft) {
+            return Err(self.not_leader());
+        }
         let held = *self.held.lock().expect("never poisoned");
         if let Some((held, clock)) = held
             && held == term
@@ -329,14 +333,6 @@ pub(crate) fn leading_term(raft: &Raft) -> Option<u64> {
     let metrics = metrics.borrow_watched();
     let leads = metrics.state.is_leader() && metrics.vote.leader_id.voted_for == metrics.id;
     leads.then_some(metrics.vote.leader_id.term)
-}
-
-/// The node that leads, as far as this replica knows.
-pub(crate) fn leader_node(raft: &Raft) -> Option<NodeId> {
-    let metrics = raft.server_metrics();
-    let metrics = metrics.borrow_watched();
-    let leader = metrics.current_leader?;
-    metrics.membership_config.get_node(&leader).map(|placement| placement.0)
 }
 
 async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>>) {
@@ -383,7 +379,7 @@ async fn run(mut office: Office, mut inbox: mpsc::UnboundedReceiver<Vec<Waiting>
             // A leader that lost touch may have entries under way for ever; who waits behind them must not.
             () = tokio::time::sleep_until(patrol), if !gathered.is_empty() => {
                 patrol = Instant::now() + PATROL;
-                if leading_term(&office.raft).is_none() {
+                if leading_term(&office.raft).is_none() || majority::is_lost(&office.raft) {
                     turn_away(std::iter::from_fn(|| gathered.pop()), &office.not_leader());
                 } else {
                     turn_away(gathered.take_late(Waiting::is_late), &OVERLOADED);
@@ -469,7 +465,7 @@ async fn propose_next(
                 Ok(Ok(response)) => Ok(response.data.0),
                 // Refused before it was appended.
                 Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
-                    let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_node(&raft));
+                    let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(&raft));
                     Err(ProposeError::NotLeader { leader })
                 }
                 // Appended, and then thrown out of this replica's log; another may have committed it.

@@ -11,8 +11,9 @@ use ringfence_types::{LockName, NodeId, ReplicaId, Revision, ShardId};
 use crate::fair_queue::Lane;
 use crate::host::Slot;
 use crate::lock_room::Seat;
+use crate::majority::{self, leader_node};
 use crate::membership::{self, TakeError, Taking};
-use crate::proposer::{ProposeError, Proposed, leader_node};
+use crate::proposer::{ProposeError, Proposed};
 use crate::reader::ReadError;
 use crate::replica::Replica;
 
@@ -139,6 +140,11 @@ impl Shard {
     /// Whether this replica believes that it leads.
     pub fn is_leader(&self) -> bool {
         self.replica().is_ok_and(|replica| replica.raft.is_leader())
+    }
+
+    /// Whether this replica led and has lost touch with a majority: another may lead by now, and others will know.
+    pub fn has_lost_majority(&self) -> bool {
+        self.replica().is_ok_and(|replica| replica.raft.is_leader() && majority::is_lost(&replica.raft))
     }
 
     /// How long this node's disk has finished nothing of the shard's log, though there is something to write. A leader that is

@@ -72,6 +72,11 @@ impl AddressBook {
         self.read(|book| book.nodes.get(&node).map(|info| info.address.clone()))
     }
 
+    /// The incarnation of a node that the registry had last; 0: none yet.
+    pub(crate) fn incarnation(&self, node: NodeId) -> u64 {
+        self.read(|book| book.registered.get(&node).map_or(0, |info| info.incarnation))
+    }
+
     /// Every known node, by id.
     pub(crate) fn nodes(&self) -> Vec<NodeInfo> {
         self.read(|book| book.nodes.values().cloned().collect())

@@ -75,7 +75,7 @@ pub(crate) fn open_or_found(config: &Config, lived_before: Option<LivedBefore>) 
             life.change(|record| {
                 if let Some(lived_before) = lived_before {
                     record.distrust(lived_before.reason);
-                    record.distrust.iter_mut().for_each(|d| d.forgotten = lived_before.incarnations.clone());
+                    lived_before.incarnations.into_iter().for_each(|incarnation| record.came_after(incarnation));
                 }
             })?;
             life
@@ -118,9 +118,8 @@ fn open_trusted(config: &Config, life: &Life, mut claimed: ClaimedDir) -> Result
             (Some(Stage::Found), _) => {
                 let (_, number) = claimed.set_asides()?;
                 life.change(|record| {
-                    let given_up = std::mem::replace(&mut record.incarnation, fresh_incarnation());
+                    record.become_another(fresh_incarnation());
                     if let Some(distrust) = &mut record.distrust {
-                        distrust.forgotten.push(given_up);
                         distrust.stage = Stage::SettingAside { number };
                     }
                 })?;

@@ -14,7 +14,8 @@
 //!
 //! A replica that has stopped, or whose disk hangs, counts for nothing here, whatever it believes: others are asked.
 //!
-//! Trying again goes on until the caller's deadline, with growing pauses. A call from another gateway is never forwarded
+//! Trying again goes on until the caller's deadline, with growing pauses, except at a leader that has lost its majority: it would
+//! be the last to hear who leads now, so its callers are sent on. A call from another gateway is never forwarded
 //! again and never tried again here: the first gateway knows the deadline and the map as well as we do.
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::call::{Ask, Call, MutationKind, header_of};
 use crate::caller::{Caller, Origin};
 use crate::forward::{Forwarded, Forwarder};
 use crate::grpc::status;
+use crate::incarnation::Standing;
 use crate::known::Known;
 use crate::mint::Mint;
 use crate::rejoin::Rejoin;
@@ -86,6 +88,8 @@ pub(crate) struct Gateway {
     pub(crate) forwarder: Forwarder,
     pub(crate) admission: Admission,
     pub(crate) mint: Mint,
+    /// This node as its peers know it.
+    pub(crate) standing: Standing,
     /// If the node has not come back yet from distrust.
     pub(crate) rejoin: Option<Arc<Rejoin>>,
     pub(crate) room: Arc<Room>,
@@ -123,6 +127,9 @@ impl Gateway {
                 Attempt::Final(result) => return result,
                 Attempt::Again(error) if caller.origin == Origin::Peer || task.call.no_forward => return Err(error),
                 Attempt::Again(error) => {
+                    if let Some(shard) = self.lost_shard(&task.call) {
+                        return Err(status::lost_majority(shard));
+                    }
                     let wait = backoff.next();
                     if Instant::now() + wait >= deadline {
                         return Err(error);
@@ -132,6 +139,12 @@ impl Gateway {
             }
             attempt = self.attempt(&mut task, deadline, caller).await;
         }
+    }
+
+    /// The shard of a call, if it is led here without a majority.
+    fn lost_shard(&self, call: &Call) -> Option<ShardId> {
+        let shard = self.host.shard(self.known.shard_at(call.position()))?;
+        shard.has_lost_majority().then(|| shard.id())
     }
 
     /// Checks an operation, and names it if it is a mutation without a name.

@@ -30,6 +30,7 @@ mod forward;
 mod gateway;
 mod grpc;
 mod hand_over;
+mod incarnation;
 mod incoming;
 mod known;
 mod life;

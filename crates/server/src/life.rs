@@ -36,6 +36,12 @@ pub(crate) struct Record {
     pub born: bool,
     /// See [`ringfence_state_machine::NodeInfo::incarnation`].
     pub incarnation: u64,
+    /// The registry has had this directory's incarnation. From then on the others know it.
+    #[serde(default)]
+    pub registered: bool,
+    /// Incarnations of the node that came before, as far as this directory knows. None of them comes back.
+    #[serde(default)]
+    pub given_up: Vec<u64>,
     /// The databases are distrusted, or were and have not been filled again.
     #[serde(default)]
     pub distrust: Option<Distrust>,
@@ -74,7 +80,33 @@ pub(crate) enum Stage {
 impl Record {
     /// Of a new directory.
     pub(crate) fn new(cluster: ClusterId, founding: Founding, incarnation: u64) -> Record {
-        Record { format: FORMAT_VERSION, cluster, founding, born: false, incarnation, distrust: None }
+        Record {
+            format: FORMAT_VERSION,
+            cluster,
+            founding,
+            born: false,
+            incarnation,
+            registered: false,
+            given_up: Vec::new(),
+            distrust: None,
+        }
+    }
+
+    /// Gives up this incarnation for a new one.
+    pub(crate) fn become_another(&mut self, incarnation: u64) {
+        let given_up = std::mem::replace(&mut self.incarnation, incarnation);
+        self.registered = false;
+        self.came_after(given_up);
+    }
+
+    /// The registry may still have this incarnation of the node, which is given up.
+    pub(crate) fn came_after(&mut self, incarnation: u64) {
+        let known = self.distrust.as_mut().map(|distrust| &mut distrust.forgotten);
+        for list in known.into_iter().chain([&mut self.given_up]) {
+            if !list.contains(&incarnation) {
+                list.push(incarnation);
+            }
+        }
     }
 
     /// The distrust of databases that have been replaced by fresh ones since. Not of those that are in their place: whoever

@@ -6,8 +6,9 @@
 //! founders first. Whoever lived has been registered with its *incarnation*, and the others remember. It comes back then as
 //! any node does whose disk cannot be trusted: see [`rejoin`](crate::rejoin).
 //!
-//! What this leaves open: if none of the others can be asked, or none had heard of the first life yet, the node is taken
-//! for new. A first start must not have to wait for anyone.
+//! A first start must not have to wait for anyone, so if none of the others can be asked the node founds its replicas all the same.
+//! Then whoever it speaks to looks again, and takes nothing from it ([`incarnation`](crate::incarnation)). What is left open is
+//! that none had heard of the first life yet, which is so for some seconds after the founding.
 
 use std::time::Duration;
 

@@ -34,6 +34,7 @@ use crate::config::{Config, ConfigError};
 use crate::forward::Forwarder;
 use crate::gateway::Gateway;
 use crate::grpc;
+use crate::incarnation::Standing;
 use crate::incoming;
 use crate::known::Known;
 use crate::life::Life;
@@ -49,8 +50,8 @@ use crate::transport::{PeerTransport, with_causes};
 /// Calls under way on one connection, at the most. Further ones wait in the client.
 const STREAMS_PER_CONNECTION_MAX: u32 = 4096;
 
-/// How long a stopping node tries to hand over leadership. Longer, and an election would have been quicker.
-const HAND_OVER_MAX: Duration = Duration::from_secs(2);
+/// How long a stopping node tries to hand over leadership. It serves meanwhile, but whoever stops it waits.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
 /// How long it then waits for calls under way, and for connections to end.
 const FINISH_MAX: Duration = Duration::from_secs(3);
@@ -174,7 +175,9 @@ impl Node {
         let storage = dir.storage();
 
         let ending = Ending::default();
-        let transport = PeerTransport::new(config.node, cluster, known.book.clone(), ending.cut.clone());
+        let standing = Standing::new(life.clone());
+        let transport =
+            PeerTransport::new(config.node, cluster, standing.clone(), known.book.clone(), ending.cut.clone());
         let host_config = HostConfig {
             timing: config.timing,
             compaction: config.compaction,
@@ -193,6 +196,7 @@ impl Node {
             known: Arc::new(known),
             admission: Admission::new(config.inflight_bytes_max),
             mint: Mint::new(),
+            standing,
             rejoin,
             room: Arc::new(room),
             stopping: ending.stopping.clone(),
@@ -227,7 +231,12 @@ impl Node {
     /// Returns when the node's storage has failed, with the reason. The node must be ended then.
     pub async fn failed(&self) -> String {
         let mut problem = self.problem.clone();
-        let failed = problem.wait_for(Option::is_some).await.ok().and_then(|problem| problem.clone());
+        let failed = tokio::select! {
+            failed = problem.wait_for(Option::is_some) => failed.ok().and_then(|problem| problem.clone()),
+            reason = self.gateway.standing.disowned() => {
+                return format!("{reason}. Start it again: the other nodes fill it anew then");
+            }
+        };
         match failed {
             Some(Problem::Damaged(reason)) => {
                 self.distrust(&reason).await;
@@ -292,16 +301,13 @@ impl Node {
     }
 }
 
-/// Hands every leadership of this node to another replica that has caught up.
+/// Hands every leadership of this node to the best of the other replicas.
 async fn hand_over(gateway: &Gateway) {
     let leading: Vec<Shard> = gateway.host.shards().into_iter().filter(Shard::is_leader).collect();
     join_all(leading.iter().map(|shard| async {
-        let Ok(descriptor) = shard.descriptor() else { return };
-        for voter in descriptor.voters().filter(|voter| voter.node != gateway.node) {
-            match shard.transfer_leader(voter.node).await {
-                Ok(()) | Err(TransferError::NotLeader) => return,
-                Err(error) => tracing::debug!(shard = shard.id().0, "leadership was not handed over: {error}"),
-            }
+        match shard.hand_over(gateway.node, None).await {
+            Ok(_) | Err(TransferError::NotLeader | TransferError::OnlyVoter) => {}
+            Err(error) => tracing::info!(shard = shard.id().0, "leadership was not handed over: {error}"),
         }
     }))
     .await;

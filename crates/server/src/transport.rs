@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address_book::AddressBook;
 use crate::backoff::Backoff;
+use crate::incarnation::{Incarnation, Standing};
 use crate::outbox::{Outbox, Refused};
 use crate::peers;
 
@@ -43,6 +44,7 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 pub(crate) struct PeerTransport {
     node: NodeId,
     cluster: ClusterId,
+    standing: Standing,
     book: AddressBook,
     runtime: Handle,
     cut: CancellationToken,
@@ -51,8 +53,14 @@ pub(crate) struct PeerTransport {
 
 impl PeerTransport {
     /// Tasks run on the current runtime until `cut` is cancelled.
-    pub(crate) fn new(node: NodeId, cluster: ClusterId, book: AddressBook, cut: CancellationToken) -> PeerTransport {
-        PeerTransport { node, cluster, book, runtime: Handle::current(), cut, peers: Mutex::default() }
+    pub(crate) fn new(
+        node: NodeId,
+        cluster: ClusterId,
+        standing: Standing,
+        book: AddressBook,
+        cut: CancellationToken,
+    ) -> PeerTransport {
+        PeerTransport { node, cluster, standing, book, runtime: Handle::current(), cut, peers: Mutex::default() }
     }
 
     /// The outbox of a peer; the first call starts its task.
@@ -60,8 +68,14 @@ impl PeerTransport {
         let mut peers = self.peers.lock().expect("no code panics while it holds this lock");
         let outbox = peers.entry(to).or_insert_with(|| {
             let outbox = Arc::new(Outbox::new(PEER_QUEUE_BYTES_MAX));
-            let link =
-                Link { from: self.node, to, cluster: self.cluster, book: self.book.clone(), outbox: outbox.clone() };
+            let link = Link {
+                from: self.node,
+                to,
+                cluster: self.cluster,
+                standing: self.standing.clone(),
+                book: self.book.clone(),
+                outbox: outbox.clone(),
+            };
             let cut = self.cut.clone();
             self.runtime.spawn(async move { cut.run_until_cancelled(link.run()).await });
             outbox
@@ -91,6 +105,7 @@ struct Link {
     from: NodeId,
     to: NodeId,
     cluster: ClusterId,
+    standing: Standing,
     book: AddressBook,
     outbox: Arc<Outbox<Bytes>>,
 }
@@ -109,7 +124,11 @@ impl Link {
                     if connected.elapsed() < RECONNECT_MAX {
                         backoff = Backoff::new(RECONNECT_MAX, RECONNECT_MAX); // it was refused, not interrupted
                     }
-                    ended.map_or_else(|status| status.message().to_owned(), |_| "the peer closed the stream".into())
+                    match ended.map(|closed| closed.into_inner().registered) {
+                        Ok(0) => "the peer closed the stream".into(),
+                        Ok(registered) => self.refused(registered).await,
+                        Err(status) => status.message().to_owned(),
+                    }
                 }
                 Err(problem) => problem,
             };
@@ -120,6 +139,12 @@ impl Link {
             }
             tokio::time::sleep(backoff.next()).await;
         }
+    }
+
+    async fn refused(&self, registered: u64) -> String {
+        let (standing, peer) = (self.standing.clone(), self.to.0);
+        let _ = tokio::task::spawn_blocking(move || standing.refused(peer, registered)).await;
+        "it knows another incarnation of this node".into()
     }
 
     async fn connect(&self) -> Result<NodeServiceClient<tonic::transport::Channel>, String> {
@@ -134,9 +159,11 @@ impl Link {
             cluster: self.cluster.0,
             from_node: self.from.0,
             to_node: self.to.0,
-            envelopes: Vec::new(),
+            ..Default::default()
         };
-        let hello = futures::stream::once(std::future::ready(frame.clone()));
+        let Incarnation { now: incarnation, given_up } = self.standing.incarnation();
+        let hello = internal::RaftFrame { incarnation, given_up, ..frame.clone() };
+        let hello = futures::stream::once(std::future::ready(hello));
         let outbox = self.outbox.clone();
         let rest = futures::stream::unfold((outbox, frame), |(outbox, frame)| async move {
             let envelopes = outbox.drain(FRAME_BYTES_SOFT_MAX).await;

@@ -5,6 +5,9 @@ use crate::cargo::Cargo;
 use crate::failure::{Outcome, fail};
 use crate::{say, test};
 
+/// The code that only the program with bugs on purpose has.
+const PLANTED: &str = "--features=ringfence-server/planted-bugs";
+
 pub(crate) fn run() -> Outcome {
     let cargo = Cargo::find()?;
     test::run(None)?;
@@ -12,6 +15,7 @@ pub(crate) fn run() -> Outcome {
     // In the release profile too: another one would compile RocksDB a second time.
     if component(&cargo, "clippy")? {
         cargo.run(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+        cargo.run(&["clippy", "--release", "--bin", "ringfence-planted", PLANTED, "--", "-D", "warnings"], &[])?;
     }
     if component(&cargo, "fmt")? {
         cargo.run(&["fmt", "--all", "--check"], &[])?;

@@ -50,6 +50,24 @@ async fn a_stopping_node_and_one_without_a_leader_send_us_elsewhere() {
     }
 }
 
+/// Many put a time limit of their own around a call, shorter than it would take us to try another node. If each such call began at
+/// the silent node, none would ever end well.
+#[tokio::test]
+async fn a_node_on_which_a_caller_gave_up_is_not_asked_first_again() {
+    let cluster = Cluster::start(2).await;
+    let db = cluster.client().await;
+    db.put("k", "v").await.unwrap();
+    cluster.state.lock().unwrap().leader = 2;
+    (0..10).for_each(|_| cluster.fault(1, Fault::LoseAnswer));
+    let patience = Duration::from_millis(400);
+    let mut served = 0;
+    for _ in 0..10 {
+        served += usize::from(tokio::time::timeout(patience, db.put("k", "w").into_future()).await.is_ok());
+    }
+    assert!(served > 0, "all ten began at the silent node: {:?}", nodes_asked(&cluster));
+    assert_eq!(nodes_asked(&cluster).last(), Some(&2));
+}
+
 /// The map is stale: fetched once, however many calls found out.
 #[tokio::test]
 async fn a_wrong_shard_makes_many_calls_fetch_the_map_once() {

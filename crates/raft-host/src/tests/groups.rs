@@ -3,7 +3,7 @@
 use ringfence_state_machine::{Action, Done, digest};
 
 use super::cluster::{Cluster, SHARD, eventually, read};
-use crate::{Compaction, Lane};
+use crate::{Compaction, Lane, ProposeError, ReadError};
 
 /// Nothing is cut unless a test wants it.
 fn keep_all() -> Compaction {
@@ -60,6 +60,32 @@ async fn an_isolated_leader_serves_no_reads_and_a_retried_add_counts_once() {
     let _ = first_try.await;
     assert_eq!(cluster.get("counter").await.as_deref(), Some(&b"5"[..]));
     assert_ne!(old, elected);
+}
+
+/// Whoever still reaches a leader that was cut off must hear that it is none, and so that nothing happened; else they stay with it
+/// as long as the partition lasts. Once it is heard again it serves by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_without_a_majority_says_that_it_knows_of_none() {
+    let mut cluster = Cluster::start(keep_all()).await;
+    cluster.put("x", "1").await;
+    let old = cluster.leader().await;
+    let value = ringfence_types::Value::new("2").unwrap();
+    let put = cluster.request("x", Action::Put { value, ttl_ms: None });
+    cluster.isolate(old, true);
+    let shard = cluster.shard(old);
+    eventually("it knows of no leader", async || shard.leader().is_none().then_some(())).await;
+    assert!(shard.is_leader(), "nobody can tell it that another was elected");
+    assert_eq!(shard.status().leader, None);
+    assert_eq!(shard.propose(put.clone(), Lane(1)).await, Err(ProposeError::NotLeader { leader: None }));
+    assert_eq!(shard.read_barrier().await.err(), Some(ReadError::NoQuorum));
+    cluster.isolate(old, false);
+    eventually("it knows who leads", async || shard.leader()).await;
+    cluster.decide(&put).await.unwrap();
+    eventually("all have the change", async || {
+        let has = |node| read(&cluster.shard(node).view(), "x").as_deref() == Some(b"2");
+        cluster.nodes().into_iter().all(has).then_some(())
+    })
+    .await;
 }
 
 /// A follower away for longer than the log is kept gets the shard as a snapshot, dedup memory included, and is then equal

@@ -14,6 +14,7 @@ use super::status;
 use crate::caller::Origin;
 use crate::deadline;
 use crate::gateway::Gateway;
+use crate::incarnation::Incarnation;
 use crate::meta;
 use crate::session;
 use crate::take;
@@ -58,13 +59,23 @@ impl NodeService for Node {
         request: Request<Streaming<internal::RaftFrame>>,
     ) -> Result<Response<internal::RaftClosed>, Status> {
         let mut frames = request.into_inner();
-        while let Some(frame) = self.quiet.run_until_cancelled(frames.message()).await.transpose()?.flatten() {
+        let mut speaker = None;
+        while let Some(mut frame) = self.quiet.run_until_cancelled(frames.message()).await.transpose()?.flatten() {
             let from = self.check_frame(&frame)?;
+            let speaker = speaker.get_or_insert_with(|| Incarnation {
+                now: frame.incarnation,
+                given_up: std::mem::take(&mut frame.given_up),
+            });
+            let registered = self.gateway.known.book.incarnation(from);
+            if !speaker.may_speak(registered) {
+                tracing::debug!(peer = from.0, registered, "not heard: it is another incarnation");
+                return Ok(Response::new(internal::RaftClosed { registered }));
+            }
             for envelope in frame.envelopes {
                 self.gateway.host.receive(from, envelope);
             }
         }
-        Ok(Response::new(internal::RaftClosed {}))
+        Ok(Response::new(internal::RaftClosed::default()))
     }
 
     async fn forward(

@@ -146,6 +146,15 @@ pub(crate) fn no_leader(shard: ShardId) -> Error {
     Error::new(Reason::NoQuorum, message).with(metadata::SHARD, shard.0)
 }
 
+/// This node led, and is cut off from the others.
+pub(crate) fn lost_majority(shard: ShardId) -> Error {
+    let message = format!(
+        "this node led shard {} and hears nothing from a majority of its replicas, so nothing was tried. Ask another node",
+        shard.0
+    );
+    Error::new(Reason::NoQuorum, message).with(metadata::SHARD, shard.0)
+}
+
 /// The leader could not be reached, and the call was not sent.
 pub(crate) fn unreachable(shard: ShardId, leader: NodeId) -> Error {
     let message = format!(

@@ -26,8 +26,15 @@ pub(super) async fn run(gateway: Arc<Gateway>, here: NodeInfo) {
         if !gateway.known.book.registered().contains(&here) {
             register(&gateway, &here, MetaCommand::RegisterNode(here.clone())).await;
         }
+        remember(&gateway).await;
         tokio::time::sleep(CHECK_INTERVAL).await;
     }
+}
+
+/// Writes down that the others know this directory from now on.
+async fn remember(gateway: &Gateway) {
+    let standing = gateway.standing.clone();
+    let _ = tokio::task::spawn_blocking(move || standing.registered()).await; // again at the next look
 }
 
 /// Proposes one of the commands that register this node, until it is accepted.

@@ -12,8 +12,7 @@ async fn frames_of_another_cluster_or_for_another_node_are_refused() {
     let cluster = Cluster::start(1).await;
     let described = cluster.describe(1).await;
     let client = NodeServiceClient::new(connect(&cluster.addresses[0]).await);
-    let frame =
-        |cluster, from_node, to_node| internal::RaftFrame { cluster, from_node, to_node, envelopes: Vec::new() };
+    let frame = |cluster, from_node, to_node| internal::RaftFrame { cluster, from_node, to_node, ..Default::default() };
     for (frame, expected) in [
         (frame(1, 2, 1), "WRONG_CLUSTER"),
         (frame(described.cluster, 2, 3), "UNKNOWN_NODE"),
@@ -23,6 +22,31 @@ async fn frames_of_another_cluster_or_for_another_node_are_refused() {
         let text = format!("{frame:?}");
         let refused = client.clone().raft(futures::stream::iter([frame])).await.unwrap_err();
         assert_eq!(reason(&refused), expected, "{text}");
+    }
+}
+
+/// A directory that was founded anew must not speak for the replicas of the one that is lost; one that has given that up may.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_another_incarnation_are_not_taken() {
+    let cluster = Cluster::start(3).await;
+    until("node 1 knows the incarnation of node 2", async || {
+        cluster.describe(1).await.nodes.iter().any(|node| node.node == 2 && node.incarnation != 0)
+    })
+    .await;
+    let described = cluster.describe(1).await;
+    let registered = described.nodes.iter().find(|node| node.node == 2).unwrap().incarnation;
+    let client = NodeServiceClient::new(connect(&cluster.addresses[0]).await);
+    for (incarnation, given_up, told) in [
+        (registered, vec![], 0),
+        (registered ^ 1, vec![], registered),
+        (registered ^ 1, vec![7, registered], 0),
+        (0, vec![], registered),
+    ] {
+        let cluster = described.cluster;
+        let hello =
+            internal::RaftFrame { cluster, from_node: 2, to_node: 1, incarnation, given_up, ..Default::default() };
+        let closed = client.clone().raft(futures::stream::iter([hello])).await.unwrap();
+        assert_eq!(closed.into_inner().registered, told);
     }
 }
 
