@@ -38,6 +38,9 @@ pub(super) const AFTER_HEALING: usize = 5;
 /// How much longer than asked for a run goes on where too little got done.
 const LONGER_MAX: Duration = Duration::from_secs(180);
 
+/// How much longer than asked for the nemeses go on while one of them has not bitten.
+const BITE_MAX: Duration = Duration::from_secs(60);
+
 /// How long replicas may take to come to stand at the same position, once nobody asks for anything.
 const COMPARE: Duration = Duration::from_secs(60);
 
@@ -184,7 +187,8 @@ impl Play<'_> {
         workers
     }
 
-    /// Until the time is over: strike, hold, lift, well again.
+    /// Until the time is over and each has bitten: strike, hold, lift, well again. Where one is in the other's way (nobody can cut
+    /// a log while a leader is isolated and a node is gone) they take turns in who begins, and go on for a while.
     async fn strikes(
         &mut self,
         cluster: &mut Cluster,
@@ -199,11 +203,19 @@ impl Play<'_> {
         }
         let mut schedule = Dice::new(seed, "schedule", 0);
         let mut dice = Dice::new(seed, "nemesis", 0);
-        loop {
-            let strike = Strike::next(&mut schedule, nemeses.len());
+        for turn in 0.. {
+            let strike = Strike::next(&mut schedule, nemeses.len(), turn);
             if Instant::now() + strike.calm >= until {
-                tokio::time::sleep_until(until).await;
-                return Ok(());
+                let harmless = nemeses.iter().find(|(place, _)| self.judgement.nemeses[*place].bit == 0);
+                match harmless {
+                    Some((_, nemesis)) if Instant::now() < until + BITE_MAX => {
+                        say(&format!("going on: {} has not bitten yet", nemesis.name()));
+                    }
+                    _ => {
+                        tokio::time::sleep_until(until).await;
+                        break;
+                    }
+                }
             }
             sleep(strike.calm).await;
             let mut bands = BTreeMap::new();
@@ -212,6 +224,7 @@ impl Play<'_> {
             outcome.and(lifted)?;
             cluster.well().await?;
         }
+        Ok(())
     }
 
     async fn strike(
@@ -223,10 +236,11 @@ impl Play<'_> {
         bands: &mut BTreeMap<usize, FaultBand>,
         say: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(), Trouble> {
-        for (which, (_, nemesis)) in nemeses.iter_mut().enumerate() {
-            if which > 0 {
+        for (nth, which) in strike.begin.iter().copied().enumerate() {
+            if nth > 0 {
                 sleep(strike.between).await;
             }
+            let (_, nemesis) = &mut nemeses[which];
             let from_ns = self.origin.now_ns();
             let struck = nemesis.inflict(cluster, dice).await?;
             say(&format!("{:7.2} s  {}", from_ns as f64 / 1e9, struck.what));
