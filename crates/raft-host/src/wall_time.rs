@@ -5,11 +5,11 @@
 //! within ten seconds of the median of the nodes' clocks, and otherwise stamps 0, with which `apply` counts up by one.
 //!
 //! Every envelope carries its sender's wall time. Network delay makes a clock look late by that delay, which ten seconds
-//! swallow.
+//! swallow. A node that wakes from a long sleep reads what was sent to it meanwhile, and for that moment all others look late;
+//! so an operator is only told of what lasts.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringfence_types::NodeId;
@@ -19,6 +19,9 @@ use crate::clock::Clock;
 /// How far from the median a clock may be.
 const TRUST: Duration = Duration::from_secs(10);
 
+/// How long our clock must have been far off before that is worth an alarm.
+const ALARM_AFTER: Duration = Duration::from_secs(5);
+
 /// What an offset is worth after this long without news: nothing.
 const OFFSET_LIFE: Duration = Duration::from_secs(60);
 
@@ -26,7 +29,36 @@ const OFFSET_LIFE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct WallTime {
     offsets: Mutex<BTreeMap<NodeId, Offset>>,
-    alarmed: AtomicBool,
+    alarm: Mutex<Alarm>,
+}
+
+/// What an operator has been told of our clock.
+#[derive(Default)]
+struct Alarm {
+    far_since: Option<Duration>,
+    is_raised: bool,
+}
+
+/// What to tell now.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Far,
+    Near,
+}
+
+impl Alarm {
+    fn observe(&mut self, trusted: bool, now: Duration) -> Option<News> {
+        if trusted {
+            self.far_since = None;
+            return std::mem::take(&mut self.is_raised).then_some(News::Near);
+        }
+        let since = *self.far_since.get_or_insert(now);
+        if self.is_raised || now.saturating_sub(since) < ALARM_AFTER {
+            return None;
+        }
+        self.is_raised = true;
+        Some(News::Far)
+    }
 }
 
 struct Offset {
@@ -52,14 +84,14 @@ impl WallTime {
         };
         offsets.push(0);
         let trusted = is_near_median(&mut offsets);
-        if !trusted && !self.alarmed.swap(true, Ordering::Relaxed) {
-            tracing::error!(
+        match self.alarm.lock().expect("never poisoned").observe(trusted, now) {
+            Some(News::Far) => tracing::error!(
                 "this node's wall clock is more than {} s from the median of the cluster; revisions count up without it \
                  until the clock is set right",
                 TRUST.as_secs()
-            );
-        } else if trusted && self.alarmed.swap(false, Ordering::Relaxed) {
-            tracing::info!("this node's wall clock is back near the median of the cluster");
+            ),
+            Some(News::Near) => tracing::info!("this node's wall clock is back near the median of the cluster"),
+            None => {}
         }
         if trusted { clock.wall_ms() } else { 0 }
     }
@@ -85,5 +117,15 @@ mod tests {
         assert!(!is_near_median(&mut [0, -hour, -hour + 40])); // we run ahead
         assert!(!is_near_median(&mut [0, hour, hour]));
         assert!(is_near_median(&mut [0, hour])); // two nodes: nobody can tell who is wrong
+    }
+
+    #[test]
+    fn an_operator_is_told_once_of_what_lasts() {
+        let mut alarm = Alarm::default();
+        let mut observe = |trusted, ms| alarm.observe(trusted, Duration::from_millis(ms));
+        assert_eq!([observe(false, 0), observe(false, 4_900), observe(true, 5_000)], [None, None, None], "it woke up");
+        assert_eq!([observe(false, 6_000), observe(false, 10_900)], [None, None]);
+        assert_eq!([observe(false, 11_000), observe(false, 20_000)], [Some(News::Far), None]);
+        assert_eq!([observe(true, 21_000), observe(true, 22_000)], [Some(News::Near), None]);
     }
 }

@@ -14,7 +14,9 @@
 //!
 //! A founder that is told so has lived before. It has promised nothing that anybody has heard who remembers it, so it can still
 //! become what it should have been: it is distrusted, and rejoins when it starts again. A directory that *was* registered once
-//! and is refused is an old one that was put back, or a second one under the same id; that is for an operator to sort out.
+//! and is refused is an old one that was put back, or a second one under the same id; that is for an operator to sort out. Or the
+//! peer was down while the node came back *twice*, the second time without what it knew of the first: the peer then hears of it
+//! from any third node, but not from this one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -80,9 +82,9 @@ impl Standing {
                 return;
             }
             tracing::error!(
-                "node {peer} takes no messages from this directory: another one has been registered since under this node's id. \
-                 If this one was put back by mistake, or two processes run with one id, stop this one and start it with an empty \
-                 data directory or an id of its own"
+                "node {peer} takes no messages from this directory: it knows another one under this node's id. If it was down while \
+                 this node was replaced, it will hear of it. If this directory was put back by mistake, or two processes run with \
+                 one id, stop this one and start it with an empty data directory or an id of its own"
             );
             return;
         }
