@@ -23,7 +23,7 @@ use ringfence_planted::{Bug, planted};
 use ringfence_types::ReplicaId;
 
 use crate::log_store::LogStore;
-use crate::majority::{self, leader_elsewhere};
+use crate::majority::{self, leader_elsewhere, leader_named};
 use crate::network::Link;
 use crate::proposer::leading_term;
 use crate::raft::{Raft, Vote};
@@ -54,11 +54,16 @@ impl Confirmer {
         let Some(term) = leading_term(&self.raft) else {
             return Err(ReadError::NotLeader { leader: leader_elsewhere(&self.raft) });
         };
-        if self.office == Some(term) && self.ask_voters(term).await {
+        let is_in_office = self.office == Some(term);
+        // Planted: whoever believes to lead does.
+        if is_in_office && planted(Bug::ReadIndexWithoutQuorum) {
             return Ok(());
         }
         if majority::is_lost(&self.raft) {
-            return Err(ReadError::NoQuorum); // openraft would wait for one
+            return Err(ReadError::NoQuorum); // instead of waiting for one
+        }
+        if is_in_office && self.ask_voters(term).await {
+            return Ok(());
         }
         self.by_openraft().await?;
         // What was confirmed is confirmed for whichever term it is now; only if it is still this one we know which.
@@ -68,13 +73,6 @@ impl Confirmer {
 
     /// Asks all voters for their votes. True as soon as a majority, of both halves of a joint membership, is for us.
     async fn ask_voters(&self, term: u64) -> bool {
-        // Planted: whoever believes to lead does.
-        if planted(Bug::ReadIndexWithoutQuorum) {
-            return true;
-        }
-        if majority::is_lost(&self.raft) {
-            return false;
-        }
         let metrics = self.raft.metrics();
         let membership = metrics.borrow_watched().membership_config.membership().clone();
         let me = self.link.from;
@@ -104,8 +102,7 @@ impl Confirmer {
         let linearizer = match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => linearizer,
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
-                let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(&self.raft));
-                return Err(ReadError::NotLeader { leader });
+                return Err(ReadError::NotLeader { leader: leader_named(&forward, &self.raft) });
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => return Err(ReadError::NoQuorum),
             Err(RaftError::Fatal(fatal)) => return Err(ReadError::Stopped { problem: fatal.to_string() }),

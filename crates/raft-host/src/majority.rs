@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver;
+use openraft::errors::ForwardToLeader;
 use ringfence_types::NodeId;
 
-use crate::raft::Raft;
+use crate::raft::{Raft, Types};
 
 /// Whether this replica led with a majority behind it, and has heard of none for longer than its lease. A leader that was
 /// only just elected has lost nothing yet.
@@ -26,19 +27,24 @@ pub(crate) fn is_lost(raft: &Raft) -> bool {
 
 /// The node that leads, as far as this replica knows: not itself, if it has lost its majority.
 pub(crate) fn leader_node(raft: &Raft) -> Option<NodeId> {
-    let (leader, me, node) = {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let leader = metrics.current_leader?;
-        (leader, metrics.id, metrics.membership_config.get_node(&leader)?.0)
-    };
-    (leader != me || !is_lost(raft)).then_some(node)
+    let (node, is_here) = believed(raft)?;
+    (!is_here || !is_lost(raft)).then_some(node)
 }
 
 /// Whom else to ask, if this replica does not decide: never itself.
 pub(crate) fn leader_elsewhere(raft: &Raft) -> Option<NodeId> {
+    believed(raft).and_then(|(node, is_here)| (!is_here).then_some(node))
+}
+
+/// The same, after openraft has refused something: it may have named somebody.
+pub(crate) fn leader_named(forward: &ForwardToLeader<Types>, raft: &Raft) -> Option<NodeId> {
+    forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(raft))
+}
+
+/// The node whose replica leads in the newest term that this one knows, and whether that is this one.
+fn believed(raft: &Raft) -> Option<(NodeId, bool)> {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
-    let leader = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
-    metrics.membership_config.get_node(&leader).map(|placement| placement.0)
+    let leader = metrics.current_leader?;
+    Some((metrics.membership_config.get_node(&leader)?.0, leader == metrics.id))
 }

@@ -27,7 +27,7 @@ use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Membership};
 use ringfence_types::{NodeId, ReplicaId};
 
-use crate::majority::leader_elsewhere;
+use crate::majority::{leader_elsewhere, leader_named};
 use crate::raft::{Placement, Raft};
 
 /// How many entries a learner may be behind when it becomes a voter. It counts for majorities from then on, so it should
@@ -153,10 +153,7 @@ pub(crate) async fn take(raft: &Raft, node: NodeId, fresh: ReplicaId) -> Result<
         Ok(_) => Ok(then),
         Err(RaftError::APIError(
             ClientWriteError::ForwardToLeader(forward) | ClientWriteError::LogEntryDiscarded(forward),
-        )) => {
-            let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(raft));
-            Err(TakeError::NotLeader { leader })
-        }
+        )) => Err(TakeError::NotLeader { leader: leader_named(&forward, raft) }),
         Err(RaftError::APIError(
             ClientWriteError::PreconditionFailed(_)
             | ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)),

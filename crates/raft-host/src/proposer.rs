@@ -36,7 +36,7 @@ use crate::config::Admission;
 use crate::fair_queue::{FairQueue, Lane};
 use crate::lease_clock::{self, LeaseClock};
 use crate::lock_room::LockRoom;
-use crate::majority::{self, leader_elsewhere};
+use crate::majority::{self, leader_elsewhere, leader_named};
 use crate::raft::{CommittedLeaderId, Proposal, Raft};
 use crate::wall_time::WallTime;
 
@@ -465,8 +465,7 @@ async fn propose_next(
                 Ok(Ok(response)) => Ok(response.data.0),
                 // Refused before it was appended.
                 Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
-                    let leader = forward.leader_node.map(|placement| placement.0).or_else(|| leader_elsewhere(&raft));
-                    Err(ProposeError::NotLeader { leader })
+                    Err(ProposeError::NotLeader { leader: leader_named(&forward, &raft) })
                 }
                 // Appended, and then thrown out of this replica's log; another may have committed it.
                 Ok(Err(_)) => Err(ProposeError::Unknown),
