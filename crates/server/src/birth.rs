@@ -275,9 +275,8 @@ mod tests {
         fn record_number(dir: &Path) {
             change(dir, |record| {
                 let given_up = std::mem::replace(&mut record.incarnation, 77);
-                let distrust = record.distrust.as_mut().unwrap();
-                distrust.forgotten = vec![given_up];
-                distrust.stage = Stage::SettingAside { number: 1 };
+                record.given_up = vec![given_up];
+                record.distrust.as_mut().unwrap().stage = Stage::SettingAside { number: 1 };
             });
         }
         fn set_aside(dir: &Path, databases: &[&str]) {
@@ -315,7 +314,7 @@ mod tests {
                 let record = born.life.record();
                 let distrust = record.distrust.unwrap();
                 assert!(record.born && distrust.consent && distrust.stage == Stage::Rejoining, "{step}, {start} start");
-                assert!(distrust.forgotten.contains(&given_up), "{step}, {start} start");
+                assert!(record.given_up.contains(&given_up), "{step}, {start} start");
                 assert_ne!(record.incarnation, given_up, "{step}, {start} start");
                 for database in ["log", "state"] {
                     assert!(dir.join("distrusted-1").join(database).join("CURRENT").exists(), "{step}: {database}");
@@ -335,8 +334,9 @@ mod tests {
         drop(claimed);
         let born = open_or_found(&config(dir.path()), lived()).unwrap();
         assert_eq!(replicas(&born), 0);
-        let distrust = born.life.record().distrust.unwrap();
-        assert_eq!(distrust.forgotten[..2], [5, 6]);
+        let record = born.life.record();
+        assert!(record.distrust.is_some());
+        assert_eq!(record.given_up[..2], [5, 6]);
         drop(born);
         assert_eq!(replicas(&open_or_found(&config(dir.path()), None).unwrap()), 0);
     }
@@ -348,8 +348,8 @@ mod tests {
         for time in 1..=SET_ASIDE_MAX + 1 {
             std::fs::remove_file(dir.path().join("state/CURRENT")).unwrap();
             let born = open_or_found(&config(dir.path()), None).unwrap();
-            let distrust = born.life.record().distrust.unwrap();
-            assert_eq!((distrust.consent, distrust.forgotten.len()), (time <= SET_ASIDE_MAX, time));
+            let record = born.life.record();
+            assert_eq!((record.distrust.unwrap().consent, record.given_up.len()), (time <= SET_ASIDE_MAX, time));
             let kept = dir.path().join(format!("distrusted-{time}"));
             assert!(std::fs::read_to_string(kept.join("reason")).unwrap().contains("gone"));
         }
@@ -369,7 +369,7 @@ mod tests {
         drop((rejoin, born));
         let born = open_or_found(&config(dir.path()), None).unwrap();
         let rejoin = crate::rejoin::Rejoin::of(&born.life).unwrap();
-        assert_eq!((rejoin.shards(), rejoin.forgotten().len()), (vec![ShardId(0), ShardId(2)], 2));
+        assert_eq!((rejoin.shards(), rejoin.given_up().len()), (vec![ShardId(0), ShardId(2)], 2));
         rejoin.finish().unwrap();
         assert!(crate::rejoin::Rejoin::of(&born.life).is_none() && rejoin.progress().is_none());
     }

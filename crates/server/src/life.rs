@@ -54,8 +54,6 @@ pub(crate) struct Distrust {
     pub reason: String,
     /// What is to be done next.
     pub stage: Stage,
-    /// Incarnations that were given up since the registry last heard of one.
-    pub forgotten: Vec<u64>,
     /// It may go on: by configuration, or because an operator said so.
     pub consent: bool,
     /// Shards that had a replica here and are to have one again, as far as is known.
@@ -99,13 +97,10 @@ impl Record {
         self.came_after(given_up);
     }
 
-    /// The registry may still have this incarnation of the node, which is given up.
+    /// This directory comes after that incarnation of the node, which the registry may still have.
     pub(crate) fn came_after(&mut self, incarnation: u64) {
-        let known = self.distrust.as_mut().map(|distrust| &mut distrust.forgotten);
-        for list in known.into_iter().chain([&mut self.given_up]) {
-            if !list.contains(&incarnation) {
-                list.push(incarnation);
-            }
+        if !self.given_up.contains(&incarnation) {
+            self.given_up.push(incarnation);
         }
     }
 
@@ -117,9 +112,8 @@ impl Record {
 
     /// Gives up what is in the databases. Whatever was going on, it begins anew.
     pub(crate) fn distrust(&mut self, reason: String) {
-        let before = self.distrust.take();
-        let (forgotten, shards) = before.map(|before| (before.forgotten, before.shards)).unwrap_or_default();
-        self.distrust = Some(Distrust { reason, stage: Stage::Found, forgotten, consent: false, shards });
+        let shards = self.distrust.take().map(|before| before.shards).unwrap_or_default();
+        self.distrust = Some(Distrust { reason, stage: Stage::Found, consent: false, shards });
         self.born = true; // nothing is ever seeded here again
     }
 }

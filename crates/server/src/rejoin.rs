@@ -14,7 +14,8 @@
 //! * a replica's log ends before what the replica is known to have had, or a read of its state finds damage
 //!   ([`examine`](ringfence_raft_host::examine));
 //! * damage is found while it runs: it leaves a mark in its directory and stops, and is distrusted when it starts again;
-//! * its directory is empty, and the others remember that it has served before ([`newcomer`](crate::newcomer)).
+//! * its directory is empty, and the others remember that it has served before: it is told when it asks
+//!   ([`newcomer`](crate::newcomer)), or when it speaks ([`incarnation`](crate::incarnation)).
 //!
 //! A full disk, a missing permission, a failed sync or files of a newer release are none of these: they end the process, and
 //! nothing is given up. Nor are bytes that are whole by their checksums and make no sense: see
@@ -117,8 +118,8 @@ impl Rejoin {
     }
 
     /// Incarnations that are given up.
-    pub(crate) fn forgotten(&self) -> Vec<u64> {
-        self.distrust.forgotten.clone()
+    pub(crate) fn given_up(&self) -> Vec<u64> {
+        self.life.record().given_up
     }
 
     /// Shards that are to have a replica here again, as an earlier try knew them.

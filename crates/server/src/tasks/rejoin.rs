@@ -42,7 +42,7 @@ pub(super) async fn run(gateway: Arc<Gateway>, rejoin: Arc<Rejoin>, here: NodeIn
     }
     rejoin.reached(Way::Registering).await;
     tracing::info!("coming back with fresh replicas");
-    let revive = MetaCommand::ReviveNode { info: here.clone(), forgotten: rejoin.forgotten() };
+    let revive = MetaCommand::ReviveNode { info: here.clone(), forgotten: rejoin.given_up() };
     register::register(&gateway, &here, revive).await;
     rejoin.advance(Way::Filling);
 
