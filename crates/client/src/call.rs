@@ -19,10 +19,10 @@ use crate::routing::Place;
 /// How long the first attempt at one key may take before another node is asked. Longer than an election usually takes, so
 /// that a call that waits out a failover inside the cluster is not torn away from it.
 const POINT_ATTEMPT: Duration = Duration::from_millis(1500);
-/// A caller who gives up on a call that was sent so long ago did not change his mind: the node does not answer.
-const GIVEN_UP_MIN: Duration = Duration::from_millis(250);
 /// The same for one page of a scan, which may read every shard.
 const SCAN_ATTEMPT: Duration = Duration::from_secs(5);
+/// A caller who gives up on a call that should have been answered so long ago did not change his mind: the node is silent.
+const GIVEN_UP_MIN: Duration = Duration::from_millis(250);
 /// What a call costs in memory beside its key and value, roughly.
 const CALL_OVERHEAD_BYTES: usize = 256;
 
@@ -81,7 +81,8 @@ impl Shared {
             let within = attempts.begin(deadline.saturating_duration_since(Instant::now()));
             let operation = self.operation(&request.ask, mutation.then_some(id));
             let sent = Instant::now();
-            let attempt = Unanswered { shared: self, place: request.place, link: &link, sent };
+            let due = sent + may_wait(&request.ask);
+            let attempt = Unanswered { shared: self, place: request.place, link: &link, due };
             let answer = link.send(operation, bytes, within).await;
             attempt.ended();
             let failure = match answer {
@@ -236,7 +237,8 @@ struct Unanswered<'a> {
     shared: &'a Shared,
     place: Place,
     link: &'a Link,
-    sent: Instant,
+    /// A node that is well answers at about this time.
+    due: Instant,
 }
 
 impl Unanswered<'_> {
@@ -247,7 +249,7 @@ impl Unanswered<'_> {
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if self.sent.elapsed() >= GIVEN_UP_MIN {
+        if self.due.elapsed() >= GIVEN_UP_MIN {
             self.shared.routing.forget_leader(self.place, &self.link.address);
         }
     }
@@ -273,15 +275,23 @@ fn is_gated(ask: &Ask) -> bool {
 fn first_attempt(ask: &Ask) -> Duration {
     match ask {
         Ask::Scan(_) | Ask::ListLeases(_) => SCAN_ATTEMPT,
-        Ask::Wait(wait) => POINT_ATTEMPT + Duration::from_millis(wait.within_ms.into()),
-        Ask::Inspect(inspect) => POINT_ATTEMPT + Duration::from_millis(inspect.within_ms.into()),
         // Another node should be asked while there is time.
         Ask::Renew(renew) => {
             let third = Duration::from_millis(renew.ttl_ms.unwrap_or(i64::MAX).max(0) as u64 / 3);
             third.clamp(Duration::from_millis(50), POINT_ATTEMPT)
         }
-        _ => POINT_ATTEMPT,
+        _ => POINT_ATTEMPT + may_wait(ask),
     }
+}
+
+/// How long the node is asked to wait for news before it answers.
+fn may_wait(ask: &Ask) -> Duration {
+    let ms = match ask {
+        Ask::Wait(wait) => wait.within_ms,
+        Ask::Inspect(inspect) => inspect.within_ms,
+        _ => 0,
+    };
+    Duration::from_millis(ms.into())
 }
 
 fn unavailable(attempts: Attempts) -> CallFailure {
