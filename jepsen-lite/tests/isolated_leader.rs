@@ -17,8 +17,8 @@ async fn clients_leave_a_leader_that_has_no_majority() {
     for n in 0..50 {
         client.put(format!("k{n}"), "before").await.expect("nothing is broken yet");
     }
-    let old = cluster.leader(1).await;
     for way in [Way::Blackhole, Way::Held] {
+        let old = cluster.leader(1).await;
         let fault = cluster.net.apply(&Shape::Isolated(old), way);
         // The same client, which believes that the old leader leads, and one that only knows where the nodes are.
         let fresh = Client::connect(cluster.endpoints().into_values()).await.expect("a client");

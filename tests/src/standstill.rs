@@ -54,7 +54,7 @@ mod tests {
             })
         });
         let us = std::process::id();
-        let stop = format!("kill -STOP {us}; sleep 2; kill -CONT {us}");
+        let stop = format!("kill -STOP {us}; sleep 3; kill -CONT {us}"); // not every thread stops at once
         let mut shell = Command::new("sh").args(["-c", &stop]).spawn().expect("there is a shell");
         // A machine that is very busy may be told of first.
         while told.recv_timeout(Duration::from_secs(120)).expect("it is told") < Duration::from_secs(2) {}

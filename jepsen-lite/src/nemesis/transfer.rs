@@ -23,16 +23,6 @@ pub(super) struct Transfer {
     next: Option<Instant>,
     /// Those under way, and those that have ended: whether leadership went from one to another.
     moves: JoinSet<bool>,
-    asked: u64,
-    moved: u64,
-}
-
-impl Transfer {
-    fn heard(&mut self) {
-        while let Some(ended) = self.moves.try_join_next() {
-            self.moved += u64::from(ended.is_ok_and(|moved| moved));
-        }
-    }
 }
 
 impl Nemesis for Transfer {
@@ -50,7 +40,7 @@ impl Nemesis for Transfer {
         dice: &'a mut Dice,
     ) -> BoxFuture<'a, Result<Struck, Trouble>> {
         Box::pin(async move {
-            (self.asked, self.moved, self.next) = (0, 0, Some(Instant::now()));
+            self.next = Some(Instant::now());
             self.step(cluster, dice).await?;
             Ok(Struck { what: "leadership is moved all the time".into(), nodes: vec![] })
         })
@@ -58,7 +48,6 @@ impl Nemesis for Transfer {
 
     fn step<'a>(&'a mut self, cluster: &'a mut Cluster, dice: &'a mut Dice) -> BoxFuture<'a, Result<(), Trouble>> {
         Box::pin(async move {
-            self.heard();
             let able = cluster.able();
             if self.next.is_none_or(|next| Instant::now() < next) || able.is_empty() {
                 return Ok(());
@@ -76,7 +65,6 @@ impl Nemesis for Transfer {
                 ..TransferLeaderRequest::default()
             };
             let mut service = ClusterServiceClient::new(cluster.channel(through));
-            self.asked += 1;
             self.moves.spawn(async move {
                 let mut request = tonic::Request::new(request);
                 request.set_timeout(MOVED);
@@ -90,11 +78,10 @@ impl Nemesis for Transfer {
     fn lift<'a>(&'a mut self, _cluster: &'a mut Cluster) -> BoxFuture<'a, Result<Bite, Trouble>> {
         Box::pin(async move {
             self.next = None;
-            while let Some(ended) = self.moves.join_next().await {
-                self.moved += u64::from(ended.is_ok_and(|moved| moved));
-            }
-            let evidence = format!("{} of {} moves went from one node to another", self.moved, self.asked);
-            Ok(Bite { count: self.moved, evidence })
+            let moves = std::mem::take(&mut self.moves).join_all().await;
+            let moved = moves.iter().filter(|moved| **moved).count();
+            let evidence = format!("{moved} of {} moves went from one node to another", moves.len());
+            Ok(Bite { count: moved as u64, evidence })
         })
     }
 }

@@ -2,7 +2,7 @@
 //! take part under its old replicas, and the others fill it again.
 //!
 //! It is wiped only while the others remember it and can be asked: a node that comes with an empty directory and
-//! reaches nobody is taken for new, as Ringfence says.
+//! reaches nobody is taken for new, until somebody tells it better: that is one of the scenarios.
 
 use std::fs::{self, File};
 use std::path::Path;
